@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,8 +13,6 @@ import click
 
 from .. import __version__
 from ..models.errors import SpamPluginError
-
-log = logging.getLogger(__name__)
 
 EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
@@ -111,7 +110,7 @@ def _run(args: list[str]) -> int:
         return EXIT_INTERRUPTED
     except Exception as error:
         if debug:
-            log.exception("unexpected error")
+            _say(traceback.format_exc().rstrip())
         else:
             _say(f"unexpected error: {type(error).__name__}: {_one_line(error)}")
             _say(f"to see where it came from: spam-plugin --debug {' '.join(args)}".rstrip())

@@ -1,0 +1,84 @@
+"""FiftyOne executes the root ``__init__.py`` under a name of its own; the package must still exist only once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LOAD = """if True:
+    import json, sys
+    from pathlib import Path
+    {before}
+    from fiftyone.plugins.context import build_plugin_contexts
+
+    for _ in range(2):  # FiftyOne loads the entry again for every request
+        contexts = [c for c in build_plugin_contexts() if c.name == "@spam-plugin/spam"]
+    import spam_plugin
+    import spam_plugin.models.errors
+    files = {{}}
+    for name, module in list(sys.modules.items()):
+        path = Path(getattr(module, "__file__", None) or "/").resolve()
+        if path.is_relative_to({root!r}) and ".venv" not in path.parts:
+            files.setdefault(str(path), []).append(name)
+    print(json.dumps({{
+        "errors": [c.errors for c in contexts],
+        "files": files,
+        "root": spam_plugin.__file__,
+        "torch": "torch" in sys.modules,
+    }}))
+"""
+NOT_INSTALLED = """
+    import importlib.abc
+
+    class Hidden(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path=None, target=None):
+            if name == "spam_plugin":
+                raise ModuleNotFoundError("hidden for the test", name=name)
+
+    sys.meta_path.insert(0, Hidden())
+"""
+
+
+@pytest.mark.parametrize("before", ["", NOT_INSTALLED], ids=["installed", "only linked"])
+def test_fiftyone_loads_the_linked_folder_and_no_module_exists_twice(tmp_path, before):
+    (tmp_path / "spam").symlink_to(ROOT, target_is_directory=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD.format(before=before, root=str(ROOT))],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "FIFTYONE_PLUGINS_DIR": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["errors"] == [[]], told
+    entry = told["files"].pop(str(ROOT / "__init__.py"))
+    assert sorted(entry) == ["fiftyone.plugins.orgs.spam_plugin.spam", "spam_plugin"], told
+    assert told["files"], "no other module of the package was loaded"
+    for path, names in told["files"].items():
+        assert len(names) == 1, f"{path} exists as {names}"
+        assert names[0].startswith("spam_plugin.")
+    assert Path(told["root"]).resolve() == ROOT / "__init__.py"
+    assert not told["torch"]
+    assert "spam" not in done.stderr, done.stderr
+
+
+def test_a_real_database_of_the_tests_own_answers():
+    import fiftyone as fo
+
+    assert fo.config.database_name == os.environ["FIFTYONE_DATABASE_NAME"]
+    assert fo.config.database_dir == os.environ["FIFTYONE_DATABASE_DIR"]
+    dataset = fo.Dataset("spam-plugin-isolation")
+    try:
+        dataset.add_sample(fo.Sample(filepath="/nowhere/video.mp4"))
+        assert fo.list_datasets() == ["spam-plugin-isolation"]
+        assert fo.load_dataset("spam-plugin-isolation").count() == 1
+    finally:
+        dataset.delete()
