@@ -1,4 +1,4 @@
-"""Check what a wheel installs: the package ``spam_plugin`` with every module and every weights file, and nothing else."""
+"""Check what a wheel installs: ``spam_plugin`` with every module and every weights file, and nothing else."""
 
 from __future__ import annotations
 
