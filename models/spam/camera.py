@@ -45,8 +45,12 @@ class CameraSums:
             pull: (N, 2) distance of the box from its course, px, times the weight.
             frames: number of frames.
         """
-        terms = weight, pull, weight**2, pull**2
-        return cls(*(np.stack([np.bincount(frame, term[:, axis], frames) for axis in (0, 1)], 1) for term in terms))
+
+        def total(terms: Floats) -> Floats:
+            sums = [np.bincount(frame, terms[:, axis], frames) for axis in (0, 1)]
+            return np.stack(sums, 1).astype(np.float64)
+
+        return cls(total(weight), total(pull), total(weight**2), total(pull**2))
 
     def plus(self, other: CameraSums) -> CameraSums:
         """Sums over the boxes of both."""

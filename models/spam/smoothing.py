@@ -1,9 +1,10 @@
 """Offline smoother of boxes: weighs each track's motion against the detector's noise, coordinate by coordinate.
 
 A fixed window helps slow pedestrians and harms fast cars. Here every track and every coordinate (centre x, centre y,
-width, height) decides for itself how stiff its course is: it is a cubic smoothing spline (see ``spline``) whose stiffness
-is averaged, on a logarithmic scale, over a grid weighted by restricted likelihood. Long tracks speak for themselves; short
-ones borrow from the video by empirical Bayes: the grid's prior and the noise level are fitted to all tracks by EM.
+width, height) decides for itself how stiff its course is: it is a cubic smoothing spline (see ``spline``) whose
+stiffness is averaged, on a logarithmic scale, over a grid weighted by restricted likelihood. Long tracks speak for
+themselves; short ones borrow from the video by empirical Bayes: the grid's prior and the noise level are fitted to all
+tracks by EM.
 
 Three things beside that:
 
@@ -110,8 +111,8 @@ def smooth_tracks(
 ) -> NDArray[np.floating]:
     """Smooth the boxes of all tracks of one video, past and future.
 
-    Linear in the number of boxes. Equivariant to shifts and scalings of the image and to reversal of time, up to
-    rounding. Tracks of one or two boxes stay as they are.
+    Linear in the number of boxes. Up to rounding: equivariant to shifts and scalings of the image and to reversal
+    of time, and tracks of one or two boxes stay as they are.
 
     Args:
         frame: (N,) integers, in any order; frames may be missing inside a track.

@@ -1,11 +1,12 @@
 """Smoothing splines of many tracks at once: one banded system, solved in linear time.
 
 A track's true course is modelled as an integrated Wiener process (a velocity that wanders), its boxes as that course
-plus independent noise. The posterior mean is then a cubic smoothing spline (Wahba 1978), which Reinsch (1967) reduces to a
-five-diagonal system in the second divided differences of the data, here called *contrasts*: one for every row that has
-a neighbour of its own track on both sides. Contrasts of different tracks share no row, so all tracks together are still
-one five-diagonal system, and LAPACK's banded Cholesky solves it without a loop of ours. Contrasts are blind to straight
-motion, hence their likelihood is exactly the restricted likelihood (REML) of the model: no improper prior to mind.
+plus independent noise. The posterior mean is then a cubic smoothing spline (Wahba 1978), which Reinsch (1967) reduces
+to a five-diagonal system in the second divided differences of the data, here called *contrasts*: one for every row that
+has a neighbour of its own track on both sides. Contrasts of different tracks share no row, so all tracks together are
+still one five-diagonal system, and LAPACK's banded Cholesky solves it without a loop of ours. Contrasts are blind to
+straight motion, hence their likelihood is exactly the restricted likelihood (REML) of the model: no improper prior to
+mind.
 
     contrasts            z = Q' y,  one row of Q': (1/h1, -1/h1 - 1/h2, 1/h2)
     their covariance     sigma^2 (Q' V Q + R / stiffness)
