@@ -31,6 +31,7 @@ class Row(NamedTuple):
 # that ``spam-plugin --help`` imports none of them.
 COMMANDS: dict[str, Row] = {
     # "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
+    "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
 }
 
 
