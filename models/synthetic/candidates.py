@@ -1,7 +1,7 @@
 """Pretend to be an imperfect detector that looks at a rendered video, for demos and tests.
 
-It is kept apart from the simulator that the default weights were trained on (``streams``), so that a demo does not show the
-model the very faults that it was taught.
+It is kept apart from the simulator that the default weights were trained on (``streams``), so that a demo does not show
+the model the very faults that it was taught.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ def _look(truth: Truth, info: VideoInfo, rng: np.random.Generator, settings: Det
     mood = correlated_noise(rng, frames, tracks, memory)[at]
     drift = correlated_noise(rng, frames, tracks * 4, memory).reshape(frames, tracks, 4)[at]
     sides = truth.xyxy[:, 2:].astype(float) - truth.xyxy[:, :2]
-    # Found where confidence is positive: at the needed visibility one time in two, from 0.85 on as often as recall says.
-    clear = np.minimum((truth.visibility - settings.needed_visibility) / max(0.85 - settings.needed_visibility, 0.05), 1)
+    # Found where confidence is positive: half the time at the needed visibility, as often as recall says from 0.85 on.
+    span = max(0.85 - settings.needed_visibility, 0.05)
+    clear = np.minimum((truth.visibility - settings.needed_visibility) / span, 1)
     tiny = np.minimum(np.log(np.maximum(sides[:, 1], 1) / (0.08 * info.height)), 0)
     confidence = ndtri(np.clip(settings.recall, 0.01, 1 - 1e-6)) * clear + tiny + mood
     hit = (confidence > 0) & (truth.visibility > 0.08)

@@ -1,11 +1,12 @@
 """Draw people, cars and street furniture, each of parts with its own colours and patterns, as small RGBA films.
 
-A figure is drawn once, in all phases of its stride, and the renderer only scales and places it. Everything is procedural:
-no picture comes from anywhere.
+A figure is drawn once, in all phases of its stride, and the renderer only scales and places it. Everything is
+procedural: no picture comes from anywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -30,7 +31,7 @@ class Figure:
     """One thing that the renderer can place.
 
     Attributes:
-        film: (P, h, w, 4) uint8, BGR with alpha (not premultiplied), one picture per phase of the stride; it faces right.
+        film: (P, h, w, 4) uint8, BGR with alpha (not premultiplied), one picture per phase of the stride, facing right.
         height: in metres; the width follows from the film's shape.
         stride: metres that the figure moves while the film runs once; infinite for what has no stride.
         class_index: ``PEDESTRIAN``, ``CAR``, or ``SCENERY`` for what only stands in the way.
@@ -214,16 +215,17 @@ class _Pen:
         self.canvas = np.zeros((self.small[1] * _OVERSAMPLE, self.small[0] * _OVERSAMPLE, 4), np.uint8)
 
     def clear(self) -> None:
+        """Start over with nothing."""
         self.canvas[:] = 0
 
     def picture(self) -> Image:
         """(h, w, 4): shrunk with premultiplied colours, so that no dark rim is mixed in, and shaded to look round."""
         opaque = self.canvas[..., 3:].astype(np.float32) / 255
         soft = cv2.resize(self.canvas * opaque, self.small, interpolation=cv2.INTER_AREA)
-        soft[..., :3] /= np.maximum(soft[..., 3:] / 255, 1e-3)
         across = np.linspace(-1, 1, self.small[0], dtype=np.float32)
-        soft[..., :3] *= (1.05 - 0.22 * (across + 0.3) ** 2)[None, :, None]
-        return np.clip(soft, 0, 255).astype(np.uint8)
+        round_light = (1.05 - 0.22 * (across + 0.3) ** 2)[None, :, None]
+        colours = soft[..., :3] / np.maximum(soft[..., 3:] / 255, 1e-3) * round_light
+        return np.clip(np.concatenate([colours, soft[..., 3:]], -1), 0, 255).astype(np.uint8)
 
     def pattern(self, first: Colour, second: Colour, rng: np.random.Generator, plain: float = 0.3) -> Image:
         """(h, w, 3): plain, stripes, checks or dots in two colours, over the whole canvas."""
@@ -247,20 +249,23 @@ class _Pen:
         return np.clip(wall, 0, 255).astype(np.uint8)
 
     def polygon(self, points: list[Point], paint: Image | Colour) -> None:
+        """Fill a polygon."""
         corners = np.rint(np.array(points) * self.scale).astype(np.int32)
         self._stroke(lambda mask: cv2.fillPoly(mask, [corners], 255), paint)
 
     def line(self, points: tuple[Point, ...], thick: float, paint: Image | Colour) -> None:
+        """Draw a line through some points, ``thick`` in units of the height."""
         corners = np.rint(np.array(points) * self.scale).astype(np.int32)
         width = max(round(thick * self.scale), 1)
         self._stroke(lambda mask: cv2.polylines(mask, [corners], False, 255, width), paint)
 
     def ellipse(self, centre: Point, radii: Point, paint: Image | Colour) -> None:
+        """Fill an ellipse."""
         middle = (round(centre[0] * self.scale), round(centre[1] * self.scale))
         axes = (max(round(radii[0] * self.scale), 1), max(round(radii[1] * self.scale), 1))
         self._stroke(lambda mask: cv2.ellipse(mask, middle, axes, 0, 0, 360, 255, -1), paint)
 
-    def _stroke(self, draw, paint: Image | Colour) -> None:  # type: ignore[no-untyped-def]
+    def _stroke(self, draw: Callable[[Image], object], paint: Image | Colour) -> None:
         mask = np.zeros(self.canvas.shape[:2], np.uint8)
         draw(mask)
         left, top, wide, tall = cv2.boundingRect(mask)
@@ -273,7 +278,7 @@ class _Pen:
 def _trim(film: list[Image]) -> Image:
     """(P, h, w, 4): the pictures, cut to what any of them shows, so that the film's frame is the figure's box."""
     pictures = np.stack(film)
-    shown = (pictures[..., 3] > 127).any(0)
+    shown = np.any(pictures[..., 3] > 127, axis=0)
     rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
     return np.ascontiguousarray(pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 

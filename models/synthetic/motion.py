@@ -1,6 +1,6 @@
 """How the camera and the objects of a rendered video move, over all frames at once.
 
-The world is a ground plane in metres: x to the right, z away from where the camera starts. All columns are (T,) or (T, n).
+The world is a ground plane in metres: x to the right, z away from where the camera starts. Columns are (T,) or (T, n).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from .scenes import correlated_noise
+from .scenes import correlated_noise, log_uniform
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class Paths:
 def move_camera(
     rng: np.random.Generator, motion: str, num_frames: int, frame_rate: float, width: int, height: int
 ) -> Camera:
-    """The way of a camera that is "still", trembles in a hand ("shake"), looks around ("pan") or is carried ("walk")."""
+    """The way of a camera: "still", trembling in a hand ("shake"), looking around ("pan") or carried along ("walk")."""
     time = np.arange(num_frames) / frame_rate
     shift, place, zoom = np.zeros((num_frames, 2)), np.zeros((num_frames, 2)), np.ones(num_frames)
     start = rng.uniform(0, 2 * np.pi, 4)
@@ -81,7 +81,7 @@ def move_camera(
 def walk(rng: np.random.Generator, camera: Camera, num_frames: int, count: int, rate: float, width: int) -> Paths:
     """People who stroll mostly sideways, alone or side by side, and some of whom stop for a while."""
     middle = rng.integers(0, num_frames, count)  # the frame in which each is in the middle of its stay
-    depth = np.exp(rng.uniform(*np.log(PEOPLE_DEPTH), count))
+    depth = log_uniform(rng, *PEOPLE_DEPTH, count)
     across = rng.uniform(-0.45, 0.45, count)
     pace = rng.normal(1.3, 0.25, count).clip(0.5)
     angle = rng.choice([0.0, np.pi], count) + rng.normal(0, 0.35, count)

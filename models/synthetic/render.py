@@ -1,6 +1,6 @@
-"""Render small videos with perfect truth: textured figures that move, hide each other and are filmed by a moving camera.
+"""Render small videos with perfect truth: textured figures that move and hide each other before a moving camera.
 
-For demos and tests, so that neither needs anybody's footage. Truth is amodal boxes, and visibility is counted in pixels.
+For demos and tests, so that neither needs anybody's footage. Truth is amodal boxes; visibility is counted in pixels.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from ..columns import VideoInfo
 from ..errors import InputError
-from .figures import SCENERY, Figure, draw_car, draw_occluder, draw_pedestrian
+from .figures import Figure, draw_car, draw_occluder, draw_pedestrian
 from .motion import DRAWN_DEPTH, drive, move_camera, project, walk
-from .scenes import correlated_noise
 from .scenery import Scenery
+from .scenes import correlated_noise, log_uniform
 
 #: Change it whenever the same seed gives other pixels or other truth than before; caches of videos go by it.
 RENDER_VERSION = 1
@@ -130,8 +130,8 @@ class RenderedFrame:
 def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[RenderedFrame]:
     """Film a scene, one frame at a time.
 
-    The world (figures, paths, camera) is made for all frames at once; only the painting goes frame by frame and figure by
-    figure, since pictures must be laid over each other in order of depth and should not all be in memory.
+    The world (figures, paths, camera) is made for all frames at once. Only the painting goes frame by frame and figure
+    by figure: pictures must be laid over each other in order of depth, and a whole video does not fit into memory.
 
     Args:
         settings: what to film.
@@ -148,7 +148,7 @@ def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[Rende
     draw, pixels = (draw_car, max(round(120 * fine), 16)) if road else (draw_pedestrian, max(round(200 * fine), 24))
     figures = [draw(rng, pixels) for _ in range(count)]
     figures += [draw_occluder(rng, max(round(260 * fine), 32), slim=road) for _ in range(settings.num_occluders)]
-    stand_z = np.exp(rng.uniform(*np.log((4.5, 5.6) if road else (6.0, 13.0)), settings.num_occluders))
+    stand_z = log_uniform(rng, *((4.5, 5.6) if road else (6.0, 13.0)), settings.num_occluders)
     stand_x = rng.uniform(-0.45, 0.45, settings.num_occluders) * settings.width / camera.focal * stand_z
     ones = np.ones((settings.num_frames, 1))
     tall, wide = (np.array([getattr(figure, key) for figure in figures]) for key in ("height", "width"))
@@ -217,9 +217,7 @@ class _Film:
             smaller = [cv2.resize(p, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for p in self.sizes[-1]]
             self.sizes.append(np.stack(smaller))
 
-    def paint(
-        self, image: Image, owner: NDArray[np.int16], box: NDArray, way: float, right: bool, index: int
-    ) -> float:
+    def paint(self, image: Image, owner: NDArray[np.int16], box: NDArray, way: float, right: bool, index: int) -> float:
         """Lay the figure over the image, in place, and its index over ``owner``.
 
         Returns:
@@ -237,7 +235,7 @@ class _Film:
         scale = (box[2:] - box[:2]) / picture.shape[1::-1]
         move = 0.5 * scale - 0.5 + box[:2] - low  # pixel centres lie on halves
         matrix = np.array([[scale[0], 0, move[0]], [0, scale[1], move[1]]])
-        stamp = cv2.warpAffine(np.ascontiguousarray(picture), matrix, tuple((high - low).tolist()), flags=cv2.INTER_LINEAR)
+        stamp = cv2.warpAffine(np.ascontiguousarray(picture), matrix, (high - low).tolist(), flags=cv2.INTER_LINEAR)
         rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
         opaque = stamp[..., 3:] / 255
         image[rows, columns] = image[rows, columns] * (1 - opaque) + stamp[..., :3]
