@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,7 +31,6 @@ class Row(NamedTuple):
 # One row per sub-command, in the order in which --help shows them. The help stands here and not only in the module, so
 # that ``spam-plugin --help`` imports none of them.
 COMMANDS: dict[str, Row] = {
-    # "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
 }
 
@@ -77,6 +77,8 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """
     ctx.obj = {"debug": debug, "quiet": quiet}
     level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    # FiftyOne would tell of the age of its own MongoDB at the start of every command.
+    os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger(__name__.split(".")[0]).setLevel(level)
 

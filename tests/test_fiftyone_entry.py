@@ -70,15 +70,38 @@ def test_fiftyone_loads_the_linked_folder_and_no_module_exists_twice(tmp_path, b
     assert "spam" not in done.stderr, done.stderr
 
 
-def test_a_real_database_of_the_tests_own_answers():
+EMBEDDED = """if True:
+    import os
+    import fiftyone as fo
+    import fiftyone.core.odm as foo
+
+    try:
+        dataset = fo.Dataset("embedded")
+        dataset.add_sample(fo.Sample(filepath="/nowhere/video.mp4"))
+        print("found", fo.load_dataset("embedded").count(), fo.config.database_uri)
+    finally:
+        foo.get_db_client().drop_database(os.environ["FIFTYONE_DATABASE_NAME"])
+"""
+
+
+def test_the_tests_use_a_database_of_their_own():
     import fiftyone as fo
 
     assert fo.config.database_name == os.environ["FIFTYONE_DATABASE_NAME"]
-    assert fo.config.database_dir == os.environ["FIFTYONE_DATABASE_DIR"]
+    assert fo.config.database_uri == os.environ["FIFTYONE_DATABASE_URI"]
     dataset = fo.Dataset("spam-plugin-isolation")
     try:
         dataset.add_sample(fo.Sample(filepath="/nowhere/video.mp4"))
-        assert fo.list_datasets() == ["spam-plugin-isolation"]
         assert fo.load_dataset("spam-plugin-isolation").count() == 1
     finally:
         dataset.delete()
+
+
+def test_the_embedded_database_starts_on_this_system():
+    env = {key: value for key, value in os.environ.items() if key != "FIFTYONE_DATABASE_URI"}
+    # FiftyOne passes this on to its children; left in place, they would skip the start.
+    env.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)
+    env["FIFTYONE_DATABASE_NAME"] += "_embedded"
+    done = subprocess.run([sys.executable, "-c", EMBEDDED], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "found 1 None" in done.stdout
