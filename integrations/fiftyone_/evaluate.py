@@ -207,8 +207,9 @@ def _plain(label: str | None) -> str:
 
 
 def _unique_rows(*columns: NDArray) -> bool:
-    table = np.column_stack(columns)
-    return len(np.unique(table, axis=0)) == len(table)
+    order = np.lexsort(columns)
+    same = [column[order][1:] == column[order][:-1] for column in columns]
+    return not np.logical_and.reduce(same).any()
 
 
 class _Source(ABC):
@@ -368,10 +369,17 @@ def _flat(per_frame: Sequence[list | None]) -> Iterator[Any]:
 
 
 def _four_columns(video: str, path: str, frame: NDArray[np.int64], box: list) -> NDArray[np.float64]:
-    """(N, 4) boxes; a box of another length is named."""
-    for row, coordinates in enumerate(box):
-        if coordinates is None or len(coordinates) != 4 or None in coordinates:
-            raise InputError(
-                f"video {video!r}, frame {frame[row] + 1}: a box in field {path!r} is {coordinates}, not [x, y, w, h]"
-            )
-    return np.array(box, np.float64).reshape(-1, 4)
+    """(N, 4) boxes; one that is not four numbers is named."""
+    if not box:
+        return np.zeros((0, 4))
+    try:
+        xywh = np.array(box, np.float64)
+    except (TypeError, ValueError):
+        xywh = np.zeros(0)
+    if xywh.shape != (len(box), 4):
+        bad = (row for row, numbers in enumerate(box) if numbers is None or len(numbers) != 4 or None in numbers)
+        row = next(bad, 0)
+        raise InputError(
+            f"video {video!r}, frame {frame[row] + 1}: a box in field {path!r} is {box[row]}, not [x, y, w, h]"
+        )
+    return xywh

@@ -25,7 +25,7 @@ import click
 def command(
     ctx: click.Context, dataset: str, pred: str, gt: str, preprocess: str | None, view: str | None, as_json: bool
 ) -> None:
-    r"""Score the tracks in a field of DATASET: HOTA, MOTA, IDF1 and kin, per video and overall.
+    """Score the tracks in a field of DATASET: HOTA, MOTA, IDF1 and kin, per video and overall.
 
     Ground truth with the attribute "ignored" is never scored. Overall is all videos as one: each weighs by its boxes.
     Rates are in percent (0 to 100), in JSON rounded to 4 decimals; numbers are those of TrackEval 1.3.0. JSON is
@@ -34,7 +34,7 @@ def command(
     \b
     Example:
       spam-plugin evaluate street --pred spam_tracks --gt ground_truth --preprocess mot17
-    """
+    """  # noqa: D301 (click reads the control character)
     # FiftyOne writes what it has to say to standard output, which here belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         from ...integrations.fiftyone_.dataset import open_dataset

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from spam_plugin.engine.metrics import TrackTable, TruthTable, VideoScores, combine, evaluate_video
 
 trackeval = pytest.importorskip(
     "trackeval", reason="trackeval 1.3.0 (pip install --no-deps trackeval) is not installed"
 )
 
-SHARED = Path(os.environ.get("SPAM_SHARED", Path(__file__).parents[2].parent / "shared"))
 BENCHMARK = {None: "MOT15", "mot17": "MOT17", "mot20": "MOT20"}
 EMPTY = np.zeros((0, 10))
 
@@ -155,11 +154,10 @@ def test_scores_of_boxes_without_area_are_those_of_trackeval(tmp_path):
     assert_equal_scores(our_scores(videos, "mot17"), reference_scores(tmp_path, videos, "MOT17"))
 
 
-@pytest.mark.skipif(not (SHARED / "data").is_dir(), reason=f"no sequences at {SHARED / 'data'}")
 @pytest.mark.parametrize("kind", ["mot_images", "mot15_text", "kitti_cars", "mot17_20_jitter"])
-def test_scores_of_real_sequences_are_those_of_trackeval(tmp_path, kind):
+def test_scores_of_real_sequences_are_those_of_trackeval(tmp_path, shared_data, kind):
     videos = {}
-    for folder in sorted((SHARED / "data" / kind).iterdir()):
+    for folder in sorted((shared_data / kind).iterdir()):
         if not (folder / "seqinfo.ini").exists():
             continue
         truth = np.loadtxt(folder / "gt" / "gt.txt", delimiter=",", ndmin=2)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from spam_plugin.engine.metrics import TrackTable, TruthTable, VideoScores, combine, evaluate_video
 from spam_plugin.engine.metrics import comparison as comparison_module
 
