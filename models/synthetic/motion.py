@@ -16,7 +16,7 @@ from .scenes import correlated_noise, log_uniform
 Array = NDArray[np.float64]
 
 #: Metres: where people walk, where cars drive (one lane per depth), and the range in which anything is drawn.
-PEOPLE_DEPTH, LANES, DRAWN_DEPTH = (6.5, 26.0), (8.0, 11.5, 15.0), (2.5, 60.0)
+PEOPLE_DEPTH, LANES, DRAWN_DEPTH = (6.5, 26.0), (11.0, 14.5, 18.0), (2.5, 60.0)
 
 
 @dataclass(frozen=True)

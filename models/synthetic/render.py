@@ -145,10 +145,13 @@ def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[Rende
     camera = move_camera(rng, settings.camera, settings.num_frames, settings.frame_rate, *size)
     paths = (drive if road else walk)(rng, camera, settings.num_frames, count, settings.frame_rate, settings.width)
     fine = settings.height / 360  # films as fine as the picture can show
-    draw, pixels = (draw_car, max(round(120 * fine), 16)) if road else (draw_pedestrian, max(round(200 * fine), 24))
-    figures = [draw(rng, pixels) for _ in range(count)]
+    if road:  # parked cars show their front
+        pixels = max(round(120 * fine), 16)
+        figures = [draw_car(rng, pixels, sideways=bool(way > 0)) for way in paths.way[-1]]
+    else:
+        figures = [draw_pedestrian(rng, max(round(200 * fine), 24)) for _ in range(count)]
     figures += [draw_occluder(rng, max(round(260 * fine), 32), slim=road) for _ in range(settings.num_occluders)]
-    stand_z = log_uniform(rng, *((4.5, 5.6) if road else (6.0, 13.0)), settings.num_occluders)
+    stand_z = log_uniform(rng, *((5.0, 8.0) if road else (6.0, 13.0)), settings.num_occluders)
     stand_x = rng.uniform(-0.45, 0.45, settings.num_occluders) * settings.width / camera.focal * stand_z
     ones = np.ones((settings.num_frames, 1))
     tall, wide = (np.array([getattr(figure, key) for figure in figures]) for key in ("height", "width"))
