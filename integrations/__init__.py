@@ -1,0 +1,1 @@
+"""One folder per outside system; words of an outside API stop here."""

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out. Imports neither FiftyOne nor CVAT nor the command line, and opens no connection."""

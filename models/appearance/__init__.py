@@ -1,0 +1,1 @@
+"""How a box looks, as a vector."""

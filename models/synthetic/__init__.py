@@ -1,0 +1,1 @@
+"""Simulated streams to train on, and rendered videos for the demo."""
