@@ -245,3 +245,10 @@ def test_preprocessing_that_leaves_no_ground_truth_is_refused(video_dataset):
     write_frame_labels(video_dataset, video_dataset.first().id, "cars", {1: [box]})
     with pytest.raises(InputError, match=r"'mot17' leaves no ground truth: no box in field 'cars' .* 'pedestrian'"):
         evaluate(video_dataset, "tracks", "cars", preprocess="mot17", progress=False)
+
+
+def test_class_numbers_of_an_import_count_more_than_labels(video_dataset):
+    box = detection_dict("car", [0.1, 0.1, 0.2, 0.2], 1, class_id=1)
+    declare_detections(video_dataset, "frames.cars", {"class_id": (fo.IntField, "MOTChallenge's number")})
+    write_frame_labels(video_dataset, video_dataset.first().id, "cars", {1: [box]})
+    assert evaluate(video_dataset, "cars", "cars", preprocess="mot17", progress=False).overall.as_dict()["TP"] == 1
