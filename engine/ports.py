@@ -1,0 +1,130 @@
+"""What the engine needs of the outside: a store of videos and their labels, and a model that labels them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from ..models.columns import Candidates, Tracks, VideoInfo
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """Everything that labelling one video depends on.
+
+    Attributes:
+        info: its name, length, size and frame rate.
+        candidates: its candidates that can be used.
+        fingerprint: a digest that changes whenever ``info`` or what was read of the candidates changes.
+        left_out: reason -> number of candidates that cannot be used.
+    """
+
+    info: VideoInfo
+    candidates: Candidates
+    fingerprint: str
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What labelling did to one video.
+
+    Attributes:
+        name: the video's.
+        candidates: how many were used.
+        boxes: how many were written, without those that were kept.
+        tracks: how many they make.
+        interpolated: how many of them were filled into gaps.
+        kept: boxes of tracks that a human touched, which stay as they are.
+        mean_uncertainty: over the written boxes, the greater of validity's and links' each; 0 if there are none.
+        max_uncertainty: greatest of the same.
+        seconds: of labelling and writing.
+        left_out: reason -> number of candidates that could not be used.
+    """
+
+    name: str
+    candidates: int
+    boxes: int
+    tracks: int
+    interpolated: int
+    kept: int
+    mean_uncertainty: float
+    max_uncertainty: float
+    seconds: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON wants them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FinishedVideo:
+    """One video that a run has finished.
+
+    Attributes:
+        fingerprint: of the ``VideoInput`` it was labelled from.
+        report: what was done.
+    """
+
+    fingerprint: str
+    report: VideoReport
+
+
+@dataclass(frozen=True)
+class Written:
+    """What ended up in the store.
+
+    Attributes:
+        tracks: those written, which may be fewer than were given where a human had been before.
+        kept: number of boxes that stayed because a human touched their track.
+    """
+
+    tracks: Tracks
+    kept: int = 0
+
+
+class VideoStore(Protocol):
+    """Videos with candidates, and room for their tracks. Keys name videos uniquely and stay the same between runs."""
+
+    def videos(self) -> Sequence[tuple[str, str]]:
+        """(key, name) of the videos to label, in a fixed order."""
+
+    def read(self, key: str, skip_bad: bool) -> VideoInput:
+        """One video's candidates.
+
+        Args:
+            key: of the video.
+            skip_bad: leave candidates out that cannot be used, and count them, instead of raising.
+
+        Raises:
+            InputError: for a video that cannot be read at all, or candidates that cannot be used; names the first.
+        """
+
+    def begin(self, configuration: Mapping[str, Any]) -> Mapping[str, FinishedVideo]:
+        """Starts a run, or goes on with one of the same configuration that was interrupted.
+
+        Returns:
+            key -> what the interrupted run has finished already; empty for a new run.
+        """
+
+    def write(self, key: str, tracks: Tracks) -> Written:
+        """Replaces the tracks that a model has written into one video before; never what a human did."""
+
+    def record(self, key: str, finished: FinishedVideo) -> None:
+        """Notes that one video is done; called after everything of it has been written."""
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Ends the run and keeps its report."""
+
+
+class Labeller(Protocol):
+    """A model that makes tracks of candidates."""
+
+    @property
+    def version(self) -> str:
+        """Names the weights; it is stored with every label."""
+
+    def label(self, videos: Sequence[tuple[VideoInfo, Candidates]], settings: Any) -> list[Tracks]:
+        """Tracks of every video; the same inputs give the same tracks."""
