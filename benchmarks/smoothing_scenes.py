@@ -2,7 +2,8 @@
 
 People who walk, turn, stop and swing their legs, seen at 7 to 30 frames per second by a camera that stands or is
 carried; cars at 10 frames per second that approach, turn, brake and leave the image; cameras that shake; noise of 1 to
-8 % of the size, independent from frame to frame or not, a few wild boxes, and a tenth of the boxes missing.
+8 % of the size, independent from frame to frame or not, a few wild boxes, and a tenth of the boxes missing. And one to
+three objects that kick, dance, or are filmed from the hand, where motion is easily taken for noise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-FAMILIES = ("people, camera stands", "people, camera carried", "cars, 10 fps")
+FAMILIES = ("people, camera stands", "people, camera carried", "cars, 10 fps", "erratic, few tracks")
 CAR_IMAGE = (1242.0, 375.0)
 WARM_UP = 100
 
@@ -57,10 +58,16 @@ def simulate(family: str, seed: int, tracks: int = 16) -> Scene:
     swing = rng.choice([0.0, 0.5, 1.0])
     noise, correlated = np.exp(rng.uniform(np.log(0.01), np.log(0.08))), rng.choice([0.0, 0.5, 0.8])
     memory = rng.uniform(0.5, 0.9)
+    erratic = "erratic" in family
     columns: list[tuple[NDArray, NDArray, NDArray, NDArray]] = []
-    for track in range(tracks):
+    for track in range(rng.integers(1, 4) if erratic else tracks):
         length = int(np.exp(rng.uniform(np.log(0.5), np.log(20.0))) * camera.frame_rate) + 2
-        box, visible = _car(length, camera, rng) if "cars" in family else _walker(length, camera, swing, rng)
+        if erratic:
+            box, visible = _wild(length, camera, seed % 3, rng)
+        elif "cars" in family:
+            box, visible = _car(length, camera, rng)
+        else:
+            box, visible = _walker(length, camera, swing, rng)
         box = box[np.cumprod(visible).astype(bool)]
         seen = _detect(box, noise * np.exp(rng.normal(0, 0.3)), correlated, memory, rng)
         found = ~_bursts(len(box), 0.06, rng)
@@ -74,13 +81,17 @@ def _camera(family: str, rng: np.random.Generator) -> _Camera:
     shake = np.zeros((2000, 2))
     if "cars" in family:
         focal, height, frame_rate, speed = 720.0, 1.65, 10.0, rng.uniform(0, 16) * (rng.random() < 0.8)
+    elif "erratic" in family:
+        focal, height, frame_rate, speed = 1000.0, 1.2, rng.choice([10.0, 25.0, 30.0]), 0.0
     elif carried:
         focal, height, frame_rate, speed = rng.uniform(500, 1400), 1.2, rng.choice([7.0, 14.0, 25.0, 30.0]), 0.0
         speed = rng.uniform(0, 1.5)
     else:
         focal, height, speed = rng.uniform(700, 2000), rng.choice([1.6, 4.0, 8.0]), 0.0
         frame_rate = rng.choice([7.0, 14.0, 15.0, 25.0, 30.0])
-    if carried:
+    if "erratic" in family:
+        shake = _lasting(2000, rng.uniform(0.3, 0.95), 2, rng) * rng.uniform(3, 40)
+    elif carried:
         jolts, pan = _lasting(2000, 0.7, 2, rng), np.cumsum(_lasting(2000, 0.98, 2, rng), 0)
         shake = (jolts * rng.uniform(0, 3) + pan * [rng.uniform(0, 3), 0.0]) * focal / 1000
     return _Camera(focal, height, speed, frame_rate, shake)
@@ -141,6 +152,22 @@ def _car(length: int, camera: _Camera, rng: np.random.Generator) -> tuple[NDArra
     y2 = (horizon + camera.focal * camera.height / near).clip(0, CAR_IMAGE[1])
     visible = (near > 1.5) & (x2 - x1 > 8) & (y2 - y1 > 8)
     return np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1), visible
+
+
+def _wild(length: int, camera: _Camera, kind: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """The same for an object that is filmed from the hand (kind 0), kicks (1) or dances (2)."""
+    time, size = np.arange(length)[:, None], rng.uniform(60, 150)
+    if kind == 0:
+        centre = time * rng.normal(0, 1, 2) + camera.shake[:length]
+    elif kind == 1:  # a new velocity, or rest, every few frames
+        since = np.maximum.accumulate(np.where(rng.random(length) < rng.uniform(0.03, 0.25), time[:, 0], 0))
+        velocity = rng.standard_normal((length, 2)) * (rng.random((length, 1)) < 0.6)
+        centre = np.cumsum(velocity[since] * size * rng.uniform(0.02, 0.25), 0)
+    else:
+        centre = size * rng.uniform(0.1, 0.6, 2) * np.sin(time * rng.uniform(0.1, 0.8, 2) + rng.uniform(0, 6, 2))
+    growth = np.cumsum(_lasting(length, 0.9, 2, rng) * rng.uniform(0, 0.025), 0)
+    sides = (np.exp(growth) * [0.6 * size, size]).clip(20, 400)
+    return np.concatenate([300 + centre, sides], 1), np.ones(length, bool)
 
 
 def _detect(box: NDArray, noise: float, correlated: float, memory: float, rng: np.random.Generator) -> NDArray:

@@ -6,9 +6,10 @@ stiffness is averaged, on a logarithmic scale, over a grid weighted by restricte
 themselves; short ones borrow from the video by empirical Bayes: the grid's prior and the noise level are fitted to all
 tracks by EM.
 
-Three things beside that:
+Four things beside that:
 
 * noise and motion both grow with the size of the box, so an approaching car is not smoothed by one yardstick;
+* what the centre does beyond any credible noise is motion, however erratic: a kicking child, a hand-held camera;
 * a box far from its course counts less (Huber's weights), e.g. one box drawn around two people;
 * what all tracks of a frame do together is the camera, not the objects: a shaking camera is taken off before smoothing
   and put back after.
@@ -30,7 +31,9 @@ from .camera import CameraSums
 from .spline import Floats, SplineSystem, evaluate_spline, spline_system
 
 # All constants were chosen on simulated tracks only (benchmarks/smoothing.py --simulated).
-STIFFNESS = np.array([0.3, 0.8, 1.6, 3.0, 6.0, 11.0, 20.0, 40.0]) ** 4  # frames^3; 4th root: frames that a bend takes
+STIFFNESS = (
+    np.array([0.15, 0.3, 0.8, 1.6, 3.0, 6.0, 11.0, 20.0, 40.0]) ** 4
+)  # frames^3; 4th root: frames that a bend takes
 PASSES = 3
 EM_STEPS = 10
 HUBER = 2.0  # noise levels beyond which a box counts less
@@ -40,6 +43,9 @@ GRID_TRACKS = 2.0  # pseudo-tracks behind a flat prior on the grid
 LONG_TRACK = 20  # contrasts beyond which a track counts no more for the video's noise level
 GAP_BEND = 0.75  # share of the course's bend that a filled gap follows: 0 is a straight line, 1 the likeliest course
 LEAST_SIZE = 0.05  # of the given box: smoothing never shrinks a side below it
+MOST_NOISE = 0.2  # noise levels are relative to the size of the box; none is believed beyond this one,
+CENTRE_NOISE = 1.0  # nor one of the centre beyond this share of that of width and height,
+SURELY_NOISE = 0.02  # unless it is below this one
 LEAST_NOISE = 1e-10  # relative variance; keeps exact data finite
 PART_ROWS = 100_000
 
@@ -278,8 +284,9 @@ def _evidence(boxes: _Boxes, course: _Course) -> tuple[Floats, Floats]:
 def _choose_stiffness(determinant: Floats, square: Floats, contrasts: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Empirical Bayes over the grid.
 
-    The unknown noise variance of a track is integrated out under a scaled inverse chi-squared prior around the video's,
-    which leaves a Student likelihood of the contrasts. EM fits that level and the prior over the grid to all tracks.
+    The unknown noise variance of a track is estimated under a scaled inverse chi-squared prior around the video's
+    (which makes the likelihood of the contrasts Student's), but no greater than noise can be: beyond, only motion
+    explains the data. EM fits the video's level and the prior over the grid to all tracks.
 
     Returns:
         (T, 4) stiffness, and (T, 4) relative noise level; infinite where a track is too short to tell.
@@ -292,12 +299,18 @@ def _choose_stiffness(determinant: Floats, square: Floats, contrasts: NDArray[np
     prior = np.full((grid, 1, 4), 1.0 / grid)
     level = np.median(square[grid // 2] / count, axis=0) + LEAST_NOISE
     for _ in range(EM_STEPS):
+        # Shaking and noise look alike in one coordinate. But noise of the centre goes with noise of the size, and a
+        # centre that jumps while the size is calm has moved: with a hand-held camera, or by itself.
+        ceiling = np.full(4, MOST_NOISE**2)
+        ceiling[:2] = np.clip(CENTRE_NOISE**2 * level[2:].max(), SURELY_NOISE**2, MOST_NOISE**2)
+        variance = (NOISE_FREEDOM * level + square) / (NOISE_FREEDOM + count)
+        credible = np.minimum(variance, ceiling)
         log = np.log(prior) - determinant / 2
-        log -= (NOISE_FREEDOM + count) / 2 * np.log(NOISE_FREEDOM * level + square)
+        log -= (NOISE_FREEDOM + count) / 2 * (np.log(credible) + variance / credible)
         share = np.exp(log - log.max(0))
         share /= share.sum(0)
         prior = (share.sum(1, keepdims=True) + GRID_TRACKS / grid) / (len(count) + GRID_TRACKS)
-        variance = ((NOISE_FREEDOM * level + square) / (NOISE_FREEDOM + count) * share).sum(0)
+        variance = (credible * share).sum(0)
         level = np.exp((np.log(variance) * vote).sum(0) / vote.sum()) + LEAST_NOISE
     stiffness = np.ones((len(contrasts), 4))
     noise = np.full((len(contrasts), 4), np.inf)
