@@ -31,6 +31,8 @@ class Row(NamedTuple):
 # One row per sub-command, in the order in which --help shows them. The help stands here and not only in the module, so
 # that ``spam-plugin --help`` imports none of them.
 COMMANDS: dict[str, Row] = {
+    "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
+    "export-mot": Row("export_mot", "command", "Write tracks as MOTChallenge text."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
 }
 

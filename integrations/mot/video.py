@@ -1,8 +1,8 @@
 """Videos of MOTChallenge sequences that the FiftyOne App plays: H.264 from images, or plain dark ones without.
 
 Browsers play H.264 in the pixel format yuv420p, whose sides are even. A side that is odd gets one more pixel at the
-right or at the bottom, so that no pixel moves: a box's pixels are the same in the image and in the video. Relative boxes
-are relative to the **video's** size, as everywhere in FiftyOne (``metadata.frame_width`` and ``frame_height``).
+right or at the bottom, so that no pixel moves: a box's pixels are the same in the image and in the video. Relative
+boxes are relative to the **video's** size, as everywhere in FiftyOne (``metadata.frame_width``, ``frame_height``).
 """
 
 from __future__ import annotations
