@@ -163,16 +163,14 @@ def main() -> None:
     rows = []
     for sequence in find_sequences(shared_folder(args.data), args.sets, args.sequences):
         truth, video = targets(sequence.truth()), sequence.video
+        shape = [video.num_frames, f"{video.frame_rate:g}", f"{video.width:g}x{video.height:g}", len(sequence.images)]
+        there = [len(np.unique(truth.track_id)), len(truth)]
         for name in sequence.detection_names:
             candidates, dropped = sequence.candidates(name)
-            size = f"{video.width:g}x{video.height:g}"
-            rows.append(
-                [sequence.set_name, sequence.name, video.num_frames, f"{video.frame_rate:g}", size, len(sequence.images),
-                 len(np.unique(truth.track_id)), len(truth), name, len(candidates), dropped]
-            )  # fmt: skip
-    head = "set sequence frames fps size images tracks truth detections candidates dropped".split()
-    notes = ["Truth: boxes that count. Dropped: candidates without area, left out for every tracker."]
-    publish(args, "Sequences", [*notes, table(head, rows)])
+            rows.append([sequence.set_name, sequence.name, *shape, *there, name, len(candidates), dropped])
+    head = ["set", "sequence", "frames", "fps", "size", "images", "tracks", "truth", "file", "candidates", "dropped"]
+    note = "Truth: boxes that count. Dropped: candidates without area, left out for every tracker."
+    publish(args, "Sequences", [note, table(head, rows)], [dict(zip(head, row, strict=True)) for row in rows])
 
 
 if __name__ == "__main__":

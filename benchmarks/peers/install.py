@@ -2,7 +2,7 @@
 
     python benchmarks/peers/install.py [boxmot] [trackers] [norfair]
 
-Each lands in ``.venv-NAME`` of the project's root, which git ignores; nothing of a peer is installed beside the product.
+Each lands in ``.venv-NAME`` of the project's root, which git ignores, so nothing of a peer mixes with the product.
 boxmot asks for PyTorch: to have its CPU build, point pip at it as usual (``PIP_EXTRA_INDEX_URL``).
 """
 

@@ -21,17 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from calibration import MIN_SCORE, curves, detector_of, probability  # noqa: E402
-from install import REQUIREMENTS, ROOT, python_of  # noqa: E402
-from reporting import command_line, publish, table  # noqa: E402
-from sequences import find_sequences, shared_folder  # noqa: E402
+from calibration import MIN_SCORE, curves, detector_of, probability
+from install import REQUIREMENTS, ROOT, python_of
+from reporting import command_line, publish, table
+from sequences import find_sequences, shared_folder
 
-from spam_plugin.engine.metrics import TrackTable  # noqa: E402
-from spam_plugin.models.columns import VideoInfo  # noqa: E402
-from spam_plugin.models.errors import MissingError  # noqa: E402
+from spam_plugin.engine.metrics import TrackTable
+from spam_plugin.models.columns import VideoInfo
+from spam_plugin.models.errors import MissingError
 
 PEERS = (
     *(f"trackers {kind}" for kind in ("SORT", "ByteTrack", "OC-SORT", "BoT-SORT", "C-BIoU")),
@@ -40,7 +39,7 @@ PEERS = (
     "norfair",
 )
 RESULTS = ROOT / "out" / "peers"
-ONE_THREAD = {key: "1" for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 # Frame, box and score columns of one video.
 Boxes = tuple[NDArray[np.int64], NDArray[np.floating], NDArray[np.floating]]
 
@@ -67,7 +66,7 @@ def run_peer(
             )  # fmt: skip
             jobs.append(job)
         Path(scratch, "jobs.json").write_text(json.dumps(jobs))
-        command = [str(python_of(venv)), str(HERE / "track.py"), peer, f"{scratch}/jobs.json"]
+        command = [str(python_of(venv)), str(Path(__file__).with_name("track.py")), peer, f"{scratch}/jobs.json"]
         done = subprocess.run(
             command + ["--warm-up"] * warm_up, env=os.environ | ONE_THREAD, capture_output=True, text=True
         )

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE)]
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from association import filled  # noqa: E402
-from reporting import command_line, publish, table  # noqa: E402
-from run import PEERS, RESULTS, kept_result  # noqa: E402
-from scoring import means, score  # noqa: E402
-from sequences import find_sequences, shared_folder  # noqa: E402
+from association import filled
+from reporting import command_line, publish, table
+from run import PEERS, RESULTS, kept_result
+from scoring import means, score
+from sequences import find_sequences, shared_folder
 
 SCORES = RESULTS / "scores.json"
 STEPS = ("as it is", "filled", "filled and smoothed")
@@ -69,8 +68,8 @@ def main() -> None:
         SCORES.write_text(json.dumps(rows))
     intro = (
         'Same boxes for all, scores calibrated on these sequences\' own truth, defaults ("-low": thresholds of 0.4 and '
-        "0.5), no images. Means over the sequences of a set with their first-choice detections. Filled: gaps of up to 20 "
-        "frames, linearly; smoothed: our smoother behind the peer."
+        "0.5), no images. Means over the sequences of a set with their first-choice detections. Filled: gaps of up "
+        "to 20 frames, linearly; smoothed: our smoother behind the peer."
     )
     publish(args, "Peers", [intro, *mean_tables(rows)], rows)
 

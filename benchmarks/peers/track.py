@@ -2,10 +2,10 @@
 
     .venv-boxmot/bin/python benchmarks/peers/track.py "boxmot ByteTrack" JOBS.json
 
-JOBS.json is a list of ``{"boxes": IN.npz, "out": OUT.npz}``. IN holds ``frame`` (N,) 0-based and sorted, ``xyxy`` (N, 4)
-pixels, ``score`` (N,) in [0, 1], and the scalars ``num_frames``, ``frame_rate``, ``width``, ``height``. OUT holds
-``frame``, ``track``, ``xyxy``, ``score`` of what the tracker said, and ``seconds``: processor time of its update calls
-alone (the objects that it wants as input are built before the clock starts).
+JOBS.json is a list of ``{"boxes": IN.npz, "out": OUT.npz}``. IN holds ``frame`` (N,) 0-based and sorted, ``xyxy``
+(N, 4) pixels, ``score`` (N,) in [0, 1], and the scalars ``num_frames``, ``frame_rate``, ``width``, ``height``. OUT
+holds ``frame``, ``track``, ``xyxy``, ``score`` of what the tracker said, and ``seconds``: processor time of its update
+calls alone (the objects that it wants as input are built before the clock starts).
 """
 
 from __future__ import annotations
