@@ -1,0 +1,159 @@
+"""The fields and saved views that labelling adds to a dataset: their names, their meaning, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import fiftyone as fo
+from bson import ObjectId
+from fiftyone import ViewField as F
+
+from ...models.errors import InputError
+from .raw import declare_detections
+from .videos import StoredVideo
+
+OWNER = "spam_plugin"  # key in a field's info that says that this plugin made it
+DEFAULT_OUT = "spam_tracks"
+
+UNREVIEWED, IN_REVIEW, REVIEWED = "unreviewed", "in review", "reviewed"
+
+_ATTRIBUTES = {
+    "uncertainty": (fo.FloatField, "calibrated doubt about whether the box is an object, from 0 to 1"),
+    "link_uncertainty": (fo.FloatField, "calibrated doubt about which track the box belongs to, from 0 to 1"),
+    "source": (fo.StringField, "who said so: model, human, propagated or interpolated"),
+    "keyframe": (fo.BooleanField, "whether the box is a keyframe of its track"),
+    "instance": (fo.EmbeddedDocumentField, "the track, as the App follows it"),
+}
+
+_SUMMARY = {
+    "max_uncertainty": (fo.FloatField, "greatest uncertainty of a box or link of the video, from 0 to 1"),
+    "mean_uncertainty": (fo.FloatField, "mean uncertainty of the video's boxes, from 0 to 1"),
+    "open_queries": (fo.IntField, "questions to a human that have no answer yet"),
+    "review_status": (fo.StringField, f"{UNREVIEWED}, {IN_REVIEW} or {REVIEWED}"),
+    "model_version": (fo.StringField, "model that labelled the video last"),
+}
+
+
+@dataclass(frozen=True)
+class OutputFields:
+    """Names of everything that belongs to one field of tracks.
+
+    The fields of a video go by the name of the field of tracks without ``_tracks``: ``spam_tracks`` comes with
+    ``spam_max_uncertainty``, ``spam_mean_uncertainty``, ``spam_open_queries``, ``spam_review_status`` and
+    ``spam_model_version``. Images of a sequence all carry the values of their sequence.
+
+    Attributes:
+        out: name of the field of tracks, without ``frames.``.
+
+    Raises:
+        InputError: for a name that FiftyOne cannot use.
+    """
+
+    out: str = DEFAULT_OUT
+
+    def __post_init__(self) -> None:
+        if not self.out.isidentifier() or self.out.startswith("_"):
+            raise InputError(f"{self.out!r} cannot be the name of a field; use letters, digits and underscores")
+
+    def summary(self, name: str) -> str:
+        """Full name of one of the fields of a video: ``max_uncertainty`` and so on."""
+        return f"{self.out.removesuffix('_tracks') or self.out}_{name}"
+
+    def view(self, name: str) -> str:
+        """Full name of a saved view; only those of the usual field go by their plain names."""
+        return name if self.out == DEFAULT_OUT else f"{name} ({self.out})"
+
+
+def check_ours(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
+    """Makes sure that nothing of anybody else's would be overwritten.
+
+    Raises:
+        InputError: if a field of one of these names exists that labelling into this very field did not make.
+    """
+    paths = [prefix + fields.out, *(fields.summary(name) for name in _SUMMARY)]
+    for path in paths:
+        found = dataset.get_field(path)
+        if found is not None and (found.info or {}).get(OWNER) != fields.out:
+            raise InputError(
+                f"field {path!r} of dataset {dataset.name!r} was not made by labelling into {fields.out!r}, so it "
+                f"is not overwritten; choose another name (out=..., --out), or rename or delete the field"
+            )
+
+
+def declare(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
+    """Declares all fields with their descriptions, so that the App's sidebar filters them, and marks them as ours."""
+    path = prefix + fields.out
+    plain = {name: value for name, value in _ATTRIBUTES.items() if name != "instance"}
+    declare_detections(dataset, path, plain, description="tracks; index and instance say which box belongs to which")
+    add = dataset.add_frame_field if prefix else dataset.add_sample_field
+    if dataset.get_field(f"{path}.detections.instance") is None:
+        add(
+            f"{fields.out}.detections.instance",
+            fo.EmbeddedDocumentField,
+            embedded_doc_type=fo.Instance,
+            description=_ATTRIBUTES["instance"][1],
+        )
+    _own(dataset, path, fields)
+    for name, (kind, meaning) in _SUMMARY.items():
+        if dataset.get_field(fields.summary(name)) is None:
+            dataset.add_sample_field(fields.summary(name), kind, description=meaning)
+        _own(dataset, fields.summary(name), fields)
+
+
+def write_summary(
+    video: StoredVideo, fields: OutputFields, mean_uncertainty: float, max_uncertainty: float, model_version: str
+) -> None:
+    """Writes the fields of one video; what a human or the review desk has set already stays."""
+    dataset = video.dataset
+    mine = {"_id": {"$in": [ObjectId(key) for key in video.sample_ids]}}
+    now = datetime.now(timezone.utc)
+    values = {
+        "max_uncertainty": max_uncertainty,
+        "mean_uncertainty": mean_uncertainty,
+        "model_version": model_version,
+    }
+    update: dict[str, Any] = {fields.summary(name): value for name, value in values.items()}
+    if video.image_frame is None:
+        sample = dataset[video.key]
+        for name, value in update.items():
+            sample[name] = value
+        for name, value in _START.items():
+            if sample[fields.summary(name)] is None:
+                sample[fields.summary(name)] = value
+        sample.save()
+        return
+    # One update for all images of a sequence: set_values would send one for each.
+    dataset._sample_collection.update_many(mine, {"$set": {**update, "last_modified_at": now}})
+    for name, value in _START.items():
+        unset = {**mine, fields.summary(name): None}
+        dataset._sample_collection.update_many(unset, {"$set": {fields.summary(name): value}})
+    dataset.reload()
+
+
+def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:
+    """Saves the views "most uncertain", "in review" and "reviewed"; a view of a user's with such a name stays."""
+    status = fields.summary("review_status")
+    labelled = dataset.exists(fields.summary("model_version"))
+    for name, view in {
+        "most uncertain": labelled.sort_by(fields.summary("max_uncertainty"), reverse=True),
+        IN_REVIEW: dataset.match(F(status) == IN_REVIEW),
+        REVIEWED: dataset.match(F(status) == REVIEWED),
+    }.items():
+        full = fields.view(name)
+        mark = f"Made by spam-plugin for field {fields.out}"
+        if dataset.has_saved_view(full) and dataset.get_saved_view_info(full)["description"] != mark:
+            continue
+        dataset.save_view(full, view, description=mark, overwrite=True)
+
+
+_START: Mapping[str, Any] = {"open_queries": 0, "review_status": UNREVIEWED}
+
+
+def _own(dataset: fo.Dataset, path: str, fields: OutputFields) -> None:
+    field = dataset.get_field(path)
+    if (field.info or {}).get(OWNER) != fields.out:
+        field.info = {**(field.info or {}), OWNER: fields.out}
+        field.save()

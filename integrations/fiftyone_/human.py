@@ -1,0 +1,78 @@
+"""What a human did in a field of tracks, which no model may overwrite: boxes, and the tracks that these are in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...engine.claims import Claims
+from ...models.columns import Source
+from .columns import SOURCE_NAMES
+from .raw import frame_documents, image_documents
+from .videos import StoredVideo
+
+_OF_MODEL = {SOURCE_NAMES[source] for source in (Source.MODEL, Source.INTERPOLATED, Source.PROPAGATED)}
+
+
+@dataclass(frozen=True)
+class HumanTracks:
+    """Boxes that stay.
+
+    Attributes:
+        per_frame: 0-based frame -> raw detections, as they are stored.
+        indexes: the track numbers that they use.
+    """
+
+    per_frame: dict[int, list[dict[str, Any]]]
+    indexes: frozenset[int]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.per_frame.values()))
+
+    def claims(self, classes: tuple[str | None, ...], width: float, height: float) -> Claims:
+        """The boxes in pixels, their classes numbered as in ``classes``."""
+        place = {name: number for number, name in enumerate(classes)}
+        rows = [(frame, box) for frame, boxes in self.per_frame.items() for box in boxes]
+        box = np.array([box["bounding_box"] for _, box in rows], np.float64).reshape(-1, 4) * ([width, height] * 2)
+        box = np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1)
+        return Claims(
+            np.array([frame for frame, _ in rows], np.int64),
+            box,
+            np.array([place.get(box.get("label"), -1) for _, box in rows], np.int64),
+        )
+
+
+def read_human_tracks(video: StoredVideo, field: str) -> HumanTracks:
+    """The boxes of one video that a model did not make, with all boxes of the tracks that they belong to.
+
+    A box that somebody drew in the App has no ``source``; so whatever does not say that a model made it, is a human's.
+
+    Args:
+        video: which one.
+        field: of tracks, without ``frames.``; it may not exist yet.
+    """
+    touched, loose = set(), set()
+    for _, boxes in _documents(video, field, ["_id", "index", "source"]):
+        for box in boxes:
+            if box.get("source") not in _OF_MODEL:
+                (loose if box.get("index") is None else touched).add(
+                    box["_id"] if box.get("index") is None else box["index"]
+                )
+    per_frame: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    if touched or loose:
+        for frame, boxes in _documents(video, field, None):
+            mine = [box for box in boxes if box.get("index") in touched or box["_id"] in loose]
+            if mine:
+                per_frame[frame] = mine
+    return HumanTracks(dict(per_frame), frozenset(touched))
+
+
+def _documents(video: StoredVideo, field: str, keys: list[str] | None) -> list[tuple[int, list[dict[str, Any]]]]:
+    if video.image_frame is None:
+        found = frame_documents(video.dataset, video.key, field, keys)
+        return [(number - 1, boxes) for number, boxes in found]
+    frames = dict(zip(video.sample_ids, video.image_frame.tolist(), strict=True))
+    return [(frames[key], boxes) for key, boxes in image_documents(video.dataset, video.sample_ids, field, keys)]

@@ -1,0 +1,118 @@
+"""A FiftyOne dataset as the engine's store of videos and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fiftyone.core.collections import SampleCollection
+
+from ...engine.claims import without_claimed
+from ...engine.label import summary
+from ...engine.ports import FinishedVideo, VideoInput, Written
+from ...models.columns import Tracks, VideoInfo
+from ...models.errors import InputError, MissingError
+from .candidates import fingerprint, usable_candidates
+from .columns import read_boxes, write_tracks
+from .fields import OutputFields, check_ours, declare, save_views, write_summary
+from .human import read_human_tracks
+from .runs import LabelRuns
+from .videos import box_field, open_videos
+
+
+class FiftyOneStore:
+    """The videos of a dataset or view, their candidates, and a field for their tracks.
+
+    Args:
+        collection: the dataset or view.
+        candidates: ``Detections`` field of the candidates, with or without ``frames.``.
+        out: field that the tracks go to; made if it does not exist.
+        embedding: vector attribute of the candidates to use, or None.
+
+    Raises:
+        MissingError: for a field or attribute that is not there.
+        InputError: for fields of another type, media that are no videos, or an ``out`` that belongs to somebody else.
+    """
+
+    def __init__(self, collection: SampleCollection, candidates: str, out: str, embedding: str | None = None) -> None:
+        videos = open_videos(collection)
+        self._prefix = videos[0].prefix
+        self._candidates = box_field(videos, candidates)
+        self._fields = OutputFields(out.removeprefix("frames."))
+        self._dataset = collection._dataset
+        if self._fields.out == self._candidates:
+            raise InputError(f"tracks cannot go to {out!r}, the field of the candidates; choose another name")
+        path = f"{self._prefix}{self._candidates}.detections.{embedding}"
+        if embedding is not None and self._dataset.get_field(path) is None:
+            raise MissingError(
+                f"candidates in {candidates!r} have no attribute {embedding!r}; make it with `spam-plugin embed`, or "
+                f"declare the attribute ({path})"
+            )
+        check_ours(self._dataset, self._prefix, self._fields)
+        self._embedding = embedding
+        self._videos = {video.key: video for video in videos}
+        self._runs = LabelRuns(self._dataset, self._fields.out)
+        self._read: dict[str, tuple[VideoInfo, tuple[str | None, ...], str]] = {}
+        self._model_version = ""
+        self._view = getattr(collection, "name", None) if collection is not self._dataset else None
+
+    def videos(self) -> Sequence[tuple[str, str]]:
+        """(key, name) of the videos, in the dataset's order."""
+        return [(video.key, video.name) for video in self._videos.values()]
+
+    def read(self, key: str, skip_bad: bool) -> VideoInput:
+        """One video's candidates; see ``VideoStore.read``."""
+        video = self._videos[key]
+        info = video.info()
+        boxes = read_boxes(video, self._candidates, info.width, info.height, self._embedding)
+        usable, left_out = usable_candidates(video, self._candidates, boxes, info, skip_bad, self._embedding)
+        digest = fingerprint(info, boxes)
+        self._read[key] = (info, boxes.labels, digest)
+        return VideoInput(info, usable, digest, left_out)
+
+    def begin(self, configuration: Mapping[str, Any]) -> Mapping[str, FinishedVideo]:
+        """Declares the fields and registers the run, or goes on with an interrupted one; see ``VideoStore.begin``."""
+        self._model_version = str(configuration.get("model_version"))
+        declare(self._dataset, self._prefix, self._fields)
+        mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
+        return self._runs.begin({**configuration, **mine})
+
+    def write(self, key: str, tracks: Tracks) -> Written:
+        """Replaces what a model has written into one video before; see ``VideoStore.write``."""
+        video = self._videos[key]
+        info, classes, digest = self._read[key]
+        human = read_human_tracks(video, self._fields.out)
+        tracks = without_claimed(tracks, human.claims(classes, info.width, info.height))
+        write_tracks(
+            video,
+            self._fields.out,
+            tracks,
+            classes,
+            info.width,
+            info.height,
+            free_numbers(tracks.num_tracks, human.indexes),
+            f"{key}/{self._fields.out}/{self._model_version}/{digest}",
+            human.per_frame,
+        )
+        write_summary(video, self._fields, *summary(tracks), self._model_version)
+        return Written(tracks, len(human))
+
+    def record(self, key: str, finished: FinishedVideo) -> None:
+        """Notes that one video is done."""
+        self._runs.record(key, finished)
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Saves the views and the run's report."""
+        save_views(self._dataset, self._fields)
+        self._runs.finish(report)
+
+
+def free_numbers(count: int, taken: frozenset[int]) -> list[int]:
+    """The first ``count`` numbers from 1 that are not taken."""
+    numbers: list[int] = []
+    number = 1
+    while len(numbers) < count:
+        if number not in taken:
+            numbers.append(number)
+        number += 1
+    return numbers
