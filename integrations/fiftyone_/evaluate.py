@@ -16,8 +16,9 @@ from rich.progress import Progress
 from ...engine.metrics import DISTRACTORS, PEDESTRIAN, VideoScores, combine, evaluate_video
 from ...models.errors import InputError, MissingError
 from ..mot.classes import CLASS_NAMES
-from .dataset import some
-from .track_fields import open_source
+from .dataset import open_dataset, some
+from .track_fields import read_track_field
+from .videos import StoredVideo, box_field, open_videos
 
 TABLE_RATES = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 
@@ -58,7 +59,7 @@ class Evaluation:
 
 
 def evaluate(
-    dataset: SampleCollection,
+    dataset: SampleCollection | str,
     pred: str,
     gt: str,
     *,
@@ -72,8 +73,8 @@ def evaluate(
     told apart by ``index``; where one index stands twice in a frame under two labels, by label and index.
 
     Args:
-        dataset: a dataset or view of videos, or of images with the fields ``sequence`` and ``frame_number``, also
-            grouped by sequence.
+        dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
+            Boxes that a view hides are not scored.
         pred: the ``Detections`` field of the predicted tracks, with or without ``frames.`` before it.
         gt: the ``Detections`` field of the ground truth.
         preprocess: None, or the rules of a benchmark by which distractors and other classes are taken out: "mot17"
@@ -89,43 +90,46 @@ def evaluate(
     """
     if preprocess is not None and preprocess not in DISTRACTORS:
         raise InputError(f"unknown preprocessing {preprocess!r}; known are {', '.join(sorted(DISTRACTORS))}")
-    source = open_source(dataset)
-    pred_path, gt_path = source.path(pred), source.path(gt)
-    chosen = _chosen(source.names, videos)
+    view = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    if view._is_dynamic_groups:
+        view = view.flatten()
+    stored = open_videos(view)
+    pred, truth_field = box_field(stored, pred), box_field(stored, gt)
+    chosen = _chosen(stored, videos)
+    title = f"dataset {stored[0].dataset.name!r}"
     scores: dict[str, VideoScores] = {}
     without_truth = []
     console = Console(stderr=True)
     seen = progress and (console.is_terminal or console.is_jupyter)
     with Progress(console=console, transient=True, disable=not seen) as bar:
-        for name in bar.track(chosen, description="evaluating"):
-            truth, num_frames = source.read(name, gt_path)
+        for video in bar.track(chosen, description="evaluating"):
+            truth, num_frames = read_track_field(view, video, truth_field)
             if truth.no_frames_labelled:
-                without_truth.append(name)
+                without_truth.append(video.name)
                 continue
-            prediction, num_frames2 = source.read(name, pred_path)
-            scores[name] = evaluate_video(
+            prediction, num_frames2 = read_track_field(view, video, pred)
+            scores[video.name] = evaluate_video(
                 truth.as_truth(preprocess is not None),
                 prediction.as_prediction(),
                 max(num_frames, num_frames2),
                 preprocess,
-                name=name,
+                name=video.name,
             )
     if not scores:
-        raise InputError(f"no frame of {source.title} has ground truth in field {gt!r}; name a field that has")
+        raise InputError(f"no frame of {title} has ground truth in field {gt!r}; name a field that has")
     overall = combine(list(scores.values()))
     if preprocess is not None and not overall.num_truth:
         raise InputError(
-            f"preprocessing {preprocess!r} leaves no ground truth: no box in field {gt!r} of {source.title} is "
-            f"labelled {CLASS_NAMES[PEDESTRIAN]!r} and not ignored; evaluate without preprocessing"
+            f"preprocessing {preprocess!r} leaves no ground truth: no box in field {gt!r} of {title} is labelled "
+            f"{CLASS_NAMES[PEDESTRIAN]!r} and not ignored; evaluate without preprocessing"
         )
     return Evaluation(scores, overall, tuple(without_truth))
 
 
-def _chosen(names: Sequence[str], videos: Sequence[str] | None) -> list[str]:
+def _chosen(stored: Sequence[StoredVideo], videos: Sequence[str] | None) -> list[StoredVideo]:
     """The videos to score, in the dataset's order."""
-    if videos is None:
-        return list(names)
-    missing = sorted(set(videos) - set(names))
+    names = [video.name for video in stored]
+    missing = sorted(set(videos or ()) - set(names))
     if missing:
         raise MissingError(f"there is no video {missing[0]!r}; there are {some(names)}")
-    return [name for name in names if name in set(videos)]
+    return [video for video in stored if videos is None or video.name in videos]

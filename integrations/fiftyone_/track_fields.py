@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-import fiftyone as fo
 import numpy as np
 from fiftyone.core.collections import SampleCollection
 from numpy.typing import NDArray
@@ -20,10 +17,8 @@ from numpy.typing import NDArray
 from ...engine.metrics import TrackTable, TruthTable
 from ...models.errors import InputError, MissingError
 from ..mot.classes import CLASS_NAMES
-from .dataset import some
+from .videos import StoredVideo
 
-SEQUENCE_FIELD = "sequence"
-FRAME_NUMBER_FIELD = "frame_number"
 # Relative boxes times the frame's size miss the pixels they came from by rounding; so an overlap of exactly one half
 # would fall on either side of the threshold. Coordinates are taken to mean the nearest millionth of a pixel.
 PIXEL_DECIMALS = 6
@@ -115,132 +110,38 @@ def _unique_rows(*columns: NDArray) -> bool:
     return not np.logical_and.reduce(same).any()
 
 
-class FieldSource(ABC):
-    """Videos by name, and a way to read a field of each; one subclass per way in which FiftyOne holds video.
+def read_track_field(view: SampleCollection, video: StoredVideo, field: str) -> tuple[FieldBoxes, int]:
+    """One field of one video, and the video's length in frames.
 
-    Attributes:
-        title: the dataset's name, for messages.
-        names: of the videos, in order.
-    """
-
-    title: str
-    names: list[str]
-
-    def __init__(self, view: SampleCollection, prefix: str) -> None:
-        self.title = f"dataset {view._dataset.name!r}"
-        self._view = view
-        self._prefix = prefix
-
-    def path(self, field: str) -> str:
-        """The full path of a field.
-
-        Raises:
-            MissingError: if it is not there.
-            InputError: if it does not hold ``Detections``.
-        """
-        path = self._prefix + field.removeprefix("frames.")
-        found = self._view.get_field(path)
-        if found is None:
-            raise MissingError(f"{self.title} has no field {path!r}; fields with boxes: {some(self._box_fields())}")
-        if getattr(found, "document_type", None) is not fo.Detections:
-            kind = getattr(found, "document_type", None) or type(found)
-            raise InputError(
-                f"field {path!r} of {self.title} is of type {kind.__name__}, not Detections; "
-                f"fields with boxes: {some(self._box_fields())}"
-            )
-        return path
-
-    def _box_fields(self) -> list[str]:
-        schema = self._view.get_frame_field_schema() if self._prefix else self._view.get_field_schema()
-        return [name for name, kind in schema.items() if getattr(kind, "document_type", None) is fo.Detections]
-
-    @abstractmethod
-    def read(self, name: str, path: str) -> tuple[FieldBoxes, int]:
-        """One field of one video, and the video's length in frames."""
-
-    def _keys(self, path: str) -> dict[str, str]:
-        """What is read of each box, by name: always its geometry and identity, the rest where it is declared."""
-        paths = {key: f"{path}.detections.{key}" for key in ("bounding_box", "index", "label")}
-        optional = {key: f"{path}.detections.{key}" for key in ("class_id", "ignored")}
-        return paths | {key: path for key, path in optional.items() if self._view.get_field(path) is not None}
-
-
-class _VideoSource(FieldSource):
-    """Video samples with frame labels."""
-
-    def __init__(self, view: SampleCollection) -> None:
-        super().__init__(view, "frames.")
-        size = ["total_frame_count", "frame_width", "frame_height"]
-        named = view.get_field(SEQUENCE_FIELD) is not None
-        ids, files, *columns = view.values(
-            ["id", "filepath", *(f"metadata.{key}" for key in size), *([SEQUENCE_FIELD] if named else [])]
-        )
-        given = columns.pop() if named else [None] * len(ids)
-        self.names = _unique_names([name or Path(file).stem for name, file in zip(given, files, strict=True)], files)
-        self._samples = dict(zip(self.names, zip(ids, *columns, strict=True), strict=True))
-
-    def read(self, name: str, path: str) -> tuple[FieldBoxes, int]:
-        sample_id, length, width, height = self._samples[name]
-        keys = self._keys(path)
-        values = self._view.select(sample_id).values(["frames.frame_number", *keys.values()])
-        numbers, *columns = (value[0] if value else [] for value in values)
-        attributes = dict(zip(keys, columns, strict=True))
-        boxes = _boxes(name, path, np.array(numbers, np.int64) - 1, attributes, (width, height))
-        return boxes, max([length or 1, *numbers])
-
-
-class _ImageSource(FieldSource):
-    """Image samples that are the frames of sequences."""
-
-    def __init__(self, view: SampleCollection) -> None:
-        super().__init__(view, "")
-        for field in (SEQUENCE_FIELD, FRAME_NUMBER_FIELD):
-            if view.get_field(field) is None:
-                raise InputError(
-                    f"{self.title} holds images but no field {field!r}; image sequences need {SEQUENCE_FIELD!r} and "
-                    f"{FRAME_NUMBER_FIELD!r}"
-                )
-        ids: dict[str, list[str]] = {}
-        for sample_id, name in zip(*view.values(["id", SEQUENCE_FIELD]), strict=True):
-            ids.setdefault(str(name), []).append(sample_id)
-        self.names = list(ids)
-        self._ids = ids
-
-    def read(self, name: str, path: str) -> tuple[FieldBoxes, int]:
-        own, keys = [FRAME_NUMBER_FIELD, "metadata.width", "metadata.height"], self._keys(path)
-        view = self._view.select(self._ids[name])
-        numbers, widths, heights, *columns = view.values([*own, *keys.values()])
-        if None in numbers or len(set(numbers)) < len(numbers):
-            raise InputError(
-                f"sequence {name!r} of {self.title} has images without a {FRAME_NUMBER_FIELD} of their own; "
-                f"number its frames"
-            )
-        frame = np.array(numbers, np.int64) - min(1, *numbers)
-        boxes = _boxes(name, path, frame, dict(zip(keys, columns, strict=True)), (widths[0], heights[0]))
-        return boxes, int(frame.max()) + 1
-
-
-def open_source(dataset: SampleCollection) -> FieldSource:
-    """The videos of a dataset or view.
+    Args:
+        view: what the video was opened from; boxes that it hides are not read.
+        video: which one.
+        field: a ``Detections`` field, without ``frames.`` before it.
 
     Raises:
-        InputError: for media that are neither whole videos nor images of sequences.
+        MissingError: for a field that the view hides.
+        InputError: for a box that is not four numbers; names video and frame.
     """
-    if dataset._is_dynamic_groups:
-        dataset = dataset.flatten()
-    if dataset.media_type == "video" and not dataset._is_clips:
-        return _VideoSource(dataset)
-    if dataset.media_type == "image" and not dataset._is_patches:
-        return _ImageSource(dataset)
-    raise InputError(
-        f"dataset {dataset._dataset.name!r} holds media of type {dataset.media_type!r} here; "
-        f"evaluation needs whole videos, or images that are the frames of sequences"
-    )
-
-
-def _unique_names(names: Sequence[str], files: Sequence[str]) -> list[str]:
-    """Names of videos; where two are called the same, all go by their files."""
-    return list(names) if len(set(names)) == len(names) else list(files)
+    path = video.prefix + field
+    if view.get_field(path) is None:
+        raise MissingError(f"the view of dataset {video.dataset.name!r} hides field {path!r}; choose another view")
+    paths = {key: f"{path}.detections.{key}" for key in ("bounding_box", "index", "label", "class_id", "ignored")}
+    # The last two are there where an import or a user declared them.
+    keys = {key: path for key, path in paths.items() if view.get_field(path) is not None}
+    if video.image_frame is None:
+        own = ["metadata.frame_width", "metadata.frame_height", "metadata.total_frame_count", "frames.frame_number"]
+        values = view.select(video.key).values([*own, *keys.values()])
+        width, height, length, numbers, *columns = (value[0] for value in values)
+        frame = np.array(numbers, np.int64) - 1
+    else:
+        own = ["id", "metadata.width", "metadata.height"]
+        ids, widths, heights, *columns = view.select(list(video.sample_ids)).values([*own, *keys.values()])
+        frames = dict(zip(video.sample_ids, video.image_frame.tolist(), strict=True))
+        frame = np.array([frames[sample_id] for sample_id in ids], np.int64)
+        width, height, length = widths[0], heights[0], 0
+    boxes = _boxes(video.name, path, frame, dict(zip(keys, columns, strict=True)), (width, height))
+    # A container may count its frames wrongly; boxes in a frame beyond that count are scored all the same.
+    return boxes, max(length or 1, 1 + int(frame.max(initial=0)))
 
 
 def _boxes(

@@ -17,7 +17,7 @@ import click
     "--preprocess",
     type=click.Choice(["mot17", "mot20"], case_sensitive=False),
     help="Take out distractors and other classes as that benchmark does (mot17 also for MOT16); ground truth must be "
-    "labelled with MOTChallenge's classes. Without it, boxes are matched whatever their labels.",
+    "of MOTChallenge's classes. Without it, boxes are matched whatever their labels.",
 )
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos and boxes of this saved view.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table, and nothing else.")

@@ -137,6 +137,16 @@ def test_a_field_may_be_named_with_its_prefix_and_videos_be_chosen(video_dataset
     assert list(evaluation.videos) == ["street", "square"]
     view = video_dataset.match(fo.ViewField("filepath").ends_with("square.mp4"))
     assert list(evaluate(view, "tracks", "ground_truth", progress=False).videos) == ["square"]
+    assert list(evaluate(video_dataset.name, "tracks", "ground_truth", progress=False).videos) == ["street", "square"]
+
+
+def test_boxes_that_a_view_hides_are_not_scored(video_dataset):
+    view = video_dataset.filter_labels("frames.tracks", fo.ViewField("index") == 1, only_matches=False)
+    overall = evaluate(view, "tracks", "ground_truth", progress=False).overall.as_dict()
+    assert 0 < overall["pred_boxes"] <= 2 * NUM_FRAMES
+    hiding = video_dataset.select_fields("frames.ground_truth")
+    with pytest.raises(MissingError, match=r"the view of dataset .* hides field 'frames.tracks'"):
+        evaluate(hiding, "tracks", "ground_truth", progress=False)
 
 
 def test_boxes_without_a_known_frame_size_score_the_same(video_dataset):
@@ -235,7 +245,7 @@ def test_images_that_are_no_sequences_are_refused(image_dataset, video_dataset):
     image_dataset.delete_sample_field("frame_number")
     with pytest.raises(InputError, match="holds images but no field 'frame_number'"):
         evaluate(image_dataset, "tracks", "ground_truth", progress=False)
-    with pytest.raises(InputError, match="evaluation needs whole videos"):
+    with pytest.raises(InputError, match="needs whole videos"):
         evaluate(video_dataset.to_clips([[(1, 3)]] * 3), "tracks", "ground_truth", progress=False)
 
 
