@@ -46,6 +46,7 @@ LEAST_SIZE = 0.05  # of the given box: smoothing never shrinks a side below it
 MOST_NOISE = 0.2  # noise levels are relative to the size of the box; none is believed beyond this one,
 CENTRE_NOISE = 1.0  # nor one of the centre beyond this share of that of width and height,
 SURELY_NOISE = 0.02  # unless it is below this one
+MOST_TRUST = 1e4  # weights are cut at this and its inverse: beyond, double precision would not tell rows apart
 LEAST_NOISE = 1e-10  # relative variance; keeps exact data finite
 PART_ROWS = 100_000
 
@@ -124,7 +125,7 @@ def smooth_tracks(
         frame: (N,) integers, in any order; frames may be missing inside a track.
         xyxy: (N, 4) pixels, x1 < x2 and y1 < y2, finite.
         track: (N,) integers, any labels; at most one row per track and frame.
-        weight: (N,) positive; a row counts so many times. 1 if not given.
+        weight: (N,) positive, 1 if not given; a row counts so many times, at most 10,000 and at least 1/10,000.
         observed: (N,) bool; rows that are False (filled gaps) do not count and are put onto the smoothed course of the
             rows that do; those before the first or behind the last such row of their track stay. All if not given.
 
@@ -207,7 +208,7 @@ def _boxes(
         frame=frame[rows] - frame[rows].min(),
         track=np.repeat(np.arange(len(first)), count),
         box=box,
-        trust=trust[rows],
+        trust=np.clip(trust[rows], 1 / MOST_TRUST, MOST_TRUST),
         start=np.append(first, len(rows)),
         middle=middle,
         scale=np.tile(middle[:, 2:], 2),

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 
 Floats = NDArray[np.float64]
+RIDGE = 1e-10  # keeps the matrix positive definite after rounding, whatever the noise of neighbouring rows
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class SplineSystem:
         """
         band = self.noise_band.copy(order="F")
         band[:2] += self.motion_band / stiffness
+        band[0] *= 1.0 + RIDGE
         factor, failed = lapack.dpbtrf(band, lower=1, overwrite_ab=1)
         if failed:
             raise ArithmeticError(f"spline system is not positive definite at contrast {failed}")

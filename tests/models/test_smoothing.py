@@ -199,7 +199,8 @@ def test_any_boxes_come_out_finite_and_with_area(seed: int, wildness: float) -> 
     centre = rng.normal(0, 10 ** rng.uniform(0, 3), (len(cell), 2))
     size = np.exp(wildness * rng.standard_normal((len(cell), 2)))
     xyxy = np.concatenate([centre - size / 2, centre + size / 2], 1)
-    smoothed = smooth_tracks(cell % 40 * rng.integers(1, 50), xyxy, cell // 40)
+    weight = 10 ** (3 * wildness * rng.uniform(-1, 1, len(cell)))
+    smoothed = smooth_tracks(cell % 40 * rng.integers(1, 50), xyxy, cell // 40, weight=weight)
     assert np.isfinite(smoothed).all()
     assert (smoothed[:, 2:] > smoothed[:, :2]).all()
 
