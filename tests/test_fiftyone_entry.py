@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import spam_plugin
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,6 +72,56 @@ def test_fiftyone_loads_the_linked_folder_and_no_module_exists_twice(tmp_path, b
     assert Path(told["root"]).resolve() == ROOT / "__init__.py"
     assert not told["torch"]
     assert "spam" not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def entry():
+    """The root file as FiftyOne has it: executed under a name that is not the package's."""
+    spec = importlib.util.spec_from_file_location("synthetic_name", ROOT / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_entry_hands_over_to_the_package_that_is_already_loaded(entry):
+    assert entry._the_one_package() is spam_plugin
+    assert entry.register(None) is None
+
+
+def test_the_entry_imports_an_installed_package(entry, monkeypatch):
+    monkeypatch.delitem(sys.modules, "spam_plugin")
+    package = entry._the_one_package()
+    assert package.__name__ == "spam_plugin"
+    assert sys.modules["spam_plugin"] is package
+
+
+def test_the_entry_makes_a_folder_that_is_not_installed_the_package(entry, monkeypatch):
+    def import_module(name):
+        raise ModuleNotFoundError(f"no module {name}", name=name)
+
+    monkeypatch.delitem(sys.modules, "spam_plugin")
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    package = entry._the_one_package()
+    assert sys.modules["spam_plugin"] is package
+    assert package.__path__ == [str(ROOT)]
+    assert package.__version__ == spam_plugin.__version__
+
+
+def test_a_package_whose_own_imports_fail_is_not_taken_for_a_missing_one(entry, monkeypatch):
+    def import_module(name):
+        raise ModuleNotFoundError("no module torch", name="torch")
+
+    monkeypatch.delitem(sys.modules, "spam_plugin")
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(ModuleNotFoundError, match="torch"):
+        entry._the_one_package()
+
+
+def test_label_and_evaluate_are_the_functions_of_the_python_api():
+    from spam_plugin.integrations.fiftyone_ import api
+
+    assert spam_plugin.label is api.label
+    assert spam_plugin.evaluate is api.evaluate
 
 
 EMBEDDED = """if True:
