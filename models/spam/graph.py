@@ -48,7 +48,7 @@ def build_edges(
         neighbours: k of the reciprocal pruning.
         appearance: how to read distances of embeddings; None without embeddings.
     """
-    limit = nodes.end + max_gap
+    limit = nodes.end + torch.minimum(max_gap, _reach(nodes, boxes))
     if window is not None:
         limit = torch.minimum(limit, (nodes.end // window + 1) * window - 1)
     first = torch.searchsorted(nodes.start, nodes.end, right=True)
@@ -58,10 +58,11 @@ def build_edges(
         near = _reachable(nodes, boxes, i, j)
         i, j = i[near], j[near]
         cost = _cost(nodes, boxes, i, j, appearance)
-        kept.append((i, j, cost))
+        best = rank_within(i, cost) < neighbours  # all pairs of a source are in one block
+        kept.append((i[best], j[best], cost[best]))
     source, target, cost = (torch.cat([k[n] for k in kept]) for n in range(3))
-    good = (rank_within(source, cost) < neighbours) & (rank_within(target, cost) < neighbours)
-    source, target, cost = source[good], target[good], cost[good]
+    best = rank_within(target, cost) < neighbours
+    source, target, cost = source[best], target[best], cost[best]
     return Edges(source, target, _features(nodes, boxes, source, target, cost, window, appearance))
 
 
@@ -83,6 +84,11 @@ def _miss(nodes: Tracklets, i: Tensor, j: Tensor, seconds: Tensor, horizon: int)
     return two[:, :2] - two[:, 4:6] * half - one[:, :2] - one[:, 4:6] * half
 
 
+def _reach(nodes: Tracklets, boxes: BoxColumns) -> Tensor:
+    """(M,) int64, frames that a node may bridge: a lone box says too little to be found again after a long gap."""
+    return ((0.5 + 0.5 * nodes.count) * boxes.lane_rate[nodes.lane]).ceil().clamp(2, 1 << 20).long()
+
+
 def _reachable(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor) -> Tensor:
     """(P,) bool: near enough for an object at the speed that it shows, or for one that has shown none."""
     _, seconds = _gap(nodes, boxes, i, j)
@@ -91,7 +97,8 @@ def _reachable(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor) -> Ten
     fitted = _miss(nodes, i, j, seconds, 1).abs().sum(1)
     change = (boxes.state[nodes.first[j], 2:] - boxes.state[nodes.last[i], 2:]).abs().sum(1)
     room = (1.2 + 3.0 * seconds).clamp_max(9.0)
-    return (torch.minimum(still, fitted) < room * scale) & (change < 1.2 + 0.8 * seconds.clamp_max(2.0))
+    known = nodes.start[j] - nodes.end[i] <= _reach(nodes, boxes)[j]
+    return known & (torch.minimum(still, fitted) < room * scale) & (change < 1.2 + 0.8 * seconds.clamp_max(2.0))
 
 
 def _cost(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor, appearance: Appearance | None) -> Tensor:

@@ -76,8 +76,8 @@ def simulate_candidates(
         settings: how imperfect it is.
 
     Returns:
-        Candidates inside the image with raw scores whose scale and offset are drawn anew for every video, as real
-        detectors' are; sorted by frame.
+        Candidates at least partly inside the image, amodal as the truth is, sorted by frame. The scale and offset of
+        their raw scores are drawn anew for every video, as real detectors' differ.
     """
     settings = settings or DetectorSettings()
     found = _look(truth, info, rng, settings)
@@ -85,8 +85,10 @@ def simulate_candidates(
     frame, xyxy, confidence, class_index = (
         np.concatenate([getattr(part, key) for part in seen]) for key in _Found.__dataclass_fields__
     )
-    xyxy = np.clip(xyxy, 0, [info.width, info.height] * 2)
-    rows = np.flatnonzero((xyxy[:, 2:] - xyxy[:, :2] > 3).all(1))
+    size = (info.width, info.height)
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    inside = np.clip(np.minimum(xyxy[:, 2:], size) - np.maximum(xyxy[:, :2], 0), 0, None).prod(1)
+    rows = np.flatnonzero((sides > 3).all(1) & (inside > 0.15 * sides.prod(1)))
     rows = rows[np.lexsort((rng.random(len(rows)), frame[rows]))]
     scale, offset = np.exp(rng.normal(0, 0.7)), rng.normal(0, 2.0)
     return Candidates(

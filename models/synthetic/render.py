@@ -19,7 +19,7 @@ from .motion import DRAWN_DEPTH, drive, move_camera, project, walk
 from .scenery import Scenery
 from .scenes import correlated_noise, log_uniform
 
-#: Change it whenever the same seed gives other pixels or other truth than before; caches of videos go by it.
+#: Change it whenever a seed gives other pixels, truth or candidates than before; caches of videos go by it.
 RENDER_VERSION = 1
 
 #: Share of a box that must lie inside the image for the object to be part of the truth.

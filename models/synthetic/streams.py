@@ -153,7 +153,7 @@ def _locate(rng: Generator, scene: Scene, frame: NDArray, obj: NDArray, excess: 
 def _duplicates(rng: Generator, scene: Scene, found: _Boxes) -> _Boxes:
     """Second boxes on the same object: parts, too large ones, shifted ones; a place repeats for a while."""
     frames, count = scene.present.shape
-    rate = 0.0 if rng.random() < 0.4 else log_uniform(rng, 0.01, 0.4)
+    rate = 0.0 if rng.random() < 0.3 else log_uniform(rng, 0.01, 0.5)
     level = correlated_noise(rng, frames, count, scene.frame_rate * log_uniform(rng, 0.05, 0.6))
     rows = np.flatnonzero(level[found.frame, found.source] < _normal_quantile(rate))
     kind = rng.integers(0, 3, count)
@@ -190,11 +190,11 @@ def _false_boxes(rng: Generator, scene: Scene, found: _Boxes) -> _Boxes:
     """Boxes where no object is: once, or again and again at a place of the world."""
     frames, count = scene.present.shape
     density = max(len(found.frame) / frames, 0.5)
-    number = rng.poisson(density * log_uniform(rng, 0.01, 0.5) * frames)
+    number = rng.poisson(density * log_uniform(rng, 0.015, 0.9) * frames)
     frame = rng.integers(0, frames, number)
     single = _Boxes(frame, _false_shapes(rng, scene, found, frame), _false_quality(rng, found, number, 0.0),
                     np.full(number, -1), count + 1 + rng.integers(0, 1000, number))  # fmt: skip
-    places = rng.poisson(density * (0.0 if rng.random() < 0.25 else log_uniform(rng, 0.05, 1.0)))
+    places = rng.poisson(density * (0.0 if rng.random() < 0.12 else log_uniform(rng, 0.08, 2.0)))
     start = rng.integers(0, frames, places)
     shape = _false_shapes(rng, scene, found, start)
     firing = correlated_noise(rng, frames, places, scene.frame_rate * log_uniform(rng, 0.05, 1.0))
@@ -284,7 +284,7 @@ def _finish(rng: Generator, scene: Scene, boxes: _Boxes, name: str, with_embeddi
     best = np.zeros(len(box), bool)
     best[order] = first
     mine = real & best & (overlap >= 0.35)
-    hidden = rng.random(scene.present.shape[1]) < 0.02  # objects that nobody annotated
+    hidden = rng.random(scene.present.shape[1]) < rng.uniform(0, 0.06)  # objects that nobody annotated
     mine[real] &= ~hidden[boxes.source[real]]
     truth_frame, truth_identity = np.nonzero(scene.present & ~hidden)
     embedding = _embeddings(rng, scene, boxes) if with_embedding else None
