@@ -1,1 +1,1 @@
-"""FiftyOne: datasets and fields as columns, and back. (The underscore keeps apart our name and theirs.)"""
+"""FiftyOne: datasets and fields as columns, and back. The underscore keeps our name apart from theirs."""
