@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import ast
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from sequences import Sequence
 
 from spam_plugin.engine.metrics import TrackTable
 from spam_plugin.models.appearance.colour import describe
-from spam_plugin.models.columns import Candidates, Tracks
+from spam_plugin.models.columns import Candidates, Tracks, VideoInfo
 from spam_plugin.models.errors import InputError
 from spam_plugin.models.spam import LabelSettings, SpamModel
+from spam_plugin.models.spam.model import link_probability
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +77,35 @@ def with_colours(sequence: Sequence, candidates: Candidates) -> Candidates:
         rows = slice(*np.searchsorted(candidates.frame, [frame, frame + 1]))
         parts.append(describe(image, candidates.xyxy[rows]))
     return replace(candidates, embedding=np.concatenate(parts)) if parts else candidates
+
+
+@dataclass(frozen=True)
+class MadeLinks:
+    """Links that the model made between candidates, before it dropped any.
+
+    Attributes:
+        following: (N,) int64, row of the candidate that follows each candidate in its track, or -1.
+        probability: (N,) float64, calibrated probability of that link; NaN without one.
+    """
+
+    following: NDArray[np.int64]
+    probability: NDArray[np.float64]
+
+
+def made_links(model: SpamModel, video: VideoInfo, candidates: Candidates, settings: LabelSettings) -> MadeLinks:
+    """Each link's own probability, which tracks only tell as the greatest entropy at a box."""
+    boxes, chains = model.chains([(video, candidates)], settings)
+    row, node, level, logit = (
+        column.cpu().numpy() for column in (boxes.row, chains.node, chains.link_level, chains.link_next)
+    )
+    order = np.lexsort((candidates.frame[row], node))
+    first, second = order[:-1], order[1:]
+    linked = (node[first] == node[second]) & (node[first] >= 0) & (level[first] >= 0)
+    first, second = first[linked], second[linked]
+    following, probability = np.full(len(candidates), -1), np.full(len(candidates), np.nan)
+    following[row[first]] = row[second]
+    probability[row[first]] = link_probability(logit[first], level[first], model.decisions)
+    return MadeLinks(following, probability)
 
 
 def as_table(tracks: Tracks) -> TrackTable:

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parent / "peers"))
 
 from association import filled, perfect_association
-from labelling import add_model_options, as_table, chosen_settings, load_model, with_colours
+from labelling import add_model_options, as_table, chosen_settings, load_model, made_links, with_colours
 from reliability import BINS, Claims, claims_of, draw
 from reporting import command_line, publish, table
 from score import SCORES
@@ -51,7 +51,8 @@ def label_and_score(
     answers = {OURS: as_table(tracks), PERFECT: filled(perfect), PERFECT_SMOOTHED: filled(perfect, smooth=True)}
     where = {"set": sequence.set_name, "sequence": sequence.name, "detections": detections}
     rows = [where | {"method": method} | score(sequence, truth, answer) for method, answer in answers.items()]
-    return rows, *claims_of(tracks, truth)
+    links = made_links(model, sequence.video, candidates, settings)
+    return rows, *claims_of(tracks, truth, links)
 
 
 def shared_baselines(folder: Path) -> list[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from association import match_frames, overlaps
+from labelling import MadeLinks
 from numpy.typing import NDArray
 from sequences import targets
 
@@ -66,15 +67,20 @@ class Claims:
         return float((np.abs(stated - true) * share).sum())
 
 
-def claims_of(tracks: Tracks, truth: TruthTable) -> tuple[Claims, Claims]:
+def claims_of(tracks: Tracks, truth: TruthTable, links: MadeLinks) -> tuple[Claims, Claims]:
     """What tracks claim of their boxes and of their links.
 
     Boxes: those that the model took from candidates; a box is right if it is matched to a target (one to one, overlap
     0.5). A box that misses all targets but lies on ground truth that does not count (overlap 0.5) is nobody's claim.
 
     Links: pairs of consecutive such boxes of a track of which both are right; the link is right if both hit the same
-    target. Its probability is that of the lower of the link uncertainties at its two ends, since a box's is the
-    greatest of all links decided there.
+    target. Where the model dropped a box between the two, the probability is that of the lower of the link
+    uncertainties at the two ends, since a box's is the greatest of all links decided there.
+
+    Args:
+        tracks: the labels.
+        truth: everything that is there, what does not count included.
+        links: what the model said of each link on its own.
     """
     own = np.flatnonzero(tracks.source == Source.MODEL)
     frame, xyxy, track = tracks.frame[own], tracks.xyxy[own].astype(float), tracks.track_index[own]
@@ -87,9 +93,14 @@ def claims_of(tracks: Tracks, truth: TruthTable) -> tuple[Claims, Claims]:
     first, second = order[:-1], order[1:]
     linked = (track[first] == track[second]) & (matched[first] >= 0) & (matched[second] >= 0)
     first, second = first[linked], second[linked]
-    doubt = tracks.link_uncertainty[own].astype(float)
+    doubt, candidate = tracks.link_uncertainty[own].astype(float), tracks.candidate_index[own]
+    stated = np.where(
+        links.following[candidate[first]] == candidate[second],
+        links.probability[candidate[first]],
+        probability_of(np.minimum(doubt[first], doubt[second])),
+    )
     same = real.track_id[matched[first]] == real.track_id[matched[second]]
-    return boxes, Claims(probability_of(np.minimum(doubt[first], doubt[second])), same)
+    return boxes, Claims(stated, same)
 
 
 def _on_ignored(frame: NDArray[np.int64], xyxy: NDArray[np.float64], truth: TruthTable) -> NDArray[np.bool_]:
@@ -130,11 +141,12 @@ def draw(path: Path, panels: Mapping[str, Mapping[str, Claims]]) -> None:
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         for name, claims in of_set.items():
             stated, true, _ = claims.bins(adaptive=True).T
-            axis.plot(stated, true, marker="o", markersize=3, linewidth=1.2, label=name)
+            label = f"{name}, ECE {claims.error(adaptive=True):.3f}" if len(claims) else name
+            axis.plot(stated, true, marker="o", markersize=3, linewidth=1.2, label=label)
         axis.set(title=title, xlabel="stated probability", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
         axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8, loc="lower left")
     axes[0][0].set_ylabel("share that is true")
-    axes[0][0].legend(frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     plt.close(figure)
