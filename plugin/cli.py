@@ -34,6 +34,7 @@ COMMANDS: dict[str, Row] = {
     "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
     "export-mot": Row("export_mot", "command", "Write tracks as MOTChallenge text."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
+    "demo": Row("demo", "command", "Label a few rendered or given videos and print what the labels are worth."),
 }
 
 

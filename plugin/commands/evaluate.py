@@ -48,11 +48,11 @@ def command(
     if as_json:
         click.echo(json.dumps(evaluation.as_dict(percent=True), indent=2, allow_nan=False))
     else:
-        _print_table(evaluation.table())
+        print_table(evaluation.table())
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    """The rows as a table, the last one set apart."""
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print the rows as a table, the last one set apart."""
     from rich.console import Console
     from rich.table import Table
 

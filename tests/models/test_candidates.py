@@ -119,12 +119,12 @@ def test_scores_have_a_scale_of_their_own_in_every_video_but_rank_true_boxes_fir
     assert found.score[true].mean() > found.score[~true].mean()
 
 
-def test_boxes_stay_inside_the_image():
-    truth = crowd()
-    outside = replace(truth, xyxy=truth.xyxy + np.float32([-60, -150, -60, -150]))
-    found = simulate(outside)
-    assert (found.xyxy >= 0).all()
-    assert (found.xyxy <= [640, 360, 640, 360]).all()
+def test_who_is_outside_the_image_is_not_found():
+    truth = crowd(tracks=2)
+    outside = replace(truth, xyxy=truth.xyxy - np.float32([65, 0, 65, 0]))  # the left one hardly shows
+    table = whose(outside, simulate(outside, PERFECT))
+    assert not table[:200, 0].any()
+    assert table[:, 1].mean() > 0.95
 
 
 def test_nothing_to_see_gives_no_candidates():
