@@ -37,10 +37,10 @@ def label(
 ) -> LabelReport:
     """Make tracks of the candidates in every video of a dataset, and write them with their uncertainty.
 
-    Writes the frame field ``out`` and the fields of each video that go with it (see ``fields.OutputFields``), saves the
-    views "most uncertain", "in review" and "reviewed", and registers the run with the dataset. Called again, it replaces
-    what it wrote, but no box that a human drew or changed, nor the track that it is in. If it was interrupted, the same
-    call does the rest.
+    Writes the frame field ``out`` and the fields of each video that go with it (see ``fields.OutputFields``), saves
+    the views "most uncertain", "in review" and "reviewed", and registers the run with the dataset. Called again, it
+    replaces what it wrote, but no box that a human drew or changed, nor the track that it is in. If it was interrupted,
+    the same call does the rest.
 
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.

@@ -25,7 +25,6 @@ _ATTRIBUTES = {
     "link_uncertainty": (fo.FloatField, "calibrated doubt about which track the box belongs to, from 0 to 1"),
     "source": (fo.StringField, "who said so: model, human, propagated or interpolated"),
     "keyframe": (fo.BooleanField, "whether the box is a keyframe of its track"),
-    "instance": (fo.EmbeddedDocumentField, "the track, as the App follows it"),
 }
 
 _SUMMARY = {
@@ -85,22 +84,15 @@ def check_ours(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
 
 def declare(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
     """Declares all fields with their descriptions, so that the App's sidebar filters them, and marks them as ours."""
-    path = prefix + fields.out
-    plain = {name: value for name, value in _ATTRIBUTES.items() if name != "instance"}
-    declare_detections(dataset, path, plain, description="tracks; index and instance say which box belongs to which")
-    add = dataset.add_frame_field if prefix else dataset.add_sample_field
+    path, owner = prefix + fields.out, {OWNER: fields.out}
+    declare_detections(dataset, path, _ATTRIBUTES, "tracks; index and instance say which box is whose", owner)
     if dataset.get_field(f"{path}.detections.instance") is None:
-        add(
-            f"{fields.out}.detections.instance",
-            fo.EmbeddedDocumentField,
-            embedded_doc_type=fo.Instance,
-            description=_ATTRIBUTES["instance"][1],
-        )
-    _own(dataset, path, fields)
+        add = dataset.add_frame_field if prefix else dataset.add_sample_field
+        name, meaning = f"{fields.out}.detections.instance", "the track, as the App follows it"
+        add(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance, description=meaning)
     for name, (kind, meaning) in _SUMMARY.items():
         if dataset.get_field(fields.summary(name)) is None:
-            dataset.add_sample_field(fields.summary(name), kind, description=meaning)
-        _own(dataset, fields.summary(name), fields)
+            dataset.add_sample_field(fields.summary(name), kind, description=meaning, info=owner)
 
 
 def write_summary(
@@ -150,10 +142,3 @@ def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:
 
 
 _START: Mapping[str, Any] = {"open_queries": 0, "review_status": UNREVIEWED}
-
-
-def _own(dataset: fo.Dataset, path: str, fields: OutputFields) -> None:
-    field = dataset.get_field(path)
-    if (field.info or {}).get(OWNER) != fields.out:
-        field.info = {**(field.info or {}), OWNER: fields.out}
-        field.save()

@@ -65,7 +65,11 @@ def detections_dict(detections: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def declare_detections(
-    dataset: fo.Dataset, path: str, attributes: Attributes | None = None, description: str | None = None
+    dataset: fo.Dataset,
+    path: str,
+    attributes: Attributes | None = None,
+    description: str | None = None,
+    info: dict[str, Any] | None = None,
 ) -> None:
     """Declares a ``Detections`` field and attributes of its items, so that the App's sidebar filters them.
 
@@ -74,12 +78,13 @@ def declare_detections(
         path: ``"frames.tracks"`` for a frame field, ``"tracks"`` for a sample field.
         attributes: name -> (field class, description) of what items carry beyond FiftyOne's own fields.
         description: of the field itself.
+        info: of the field itself, any plain values.
     """
     on_frames = path.startswith("frames.")
     name = path.removeprefix("frames.")
     add = dataset.add_frame_field if on_frames else dataset.add_sample_field
     if dataset.get_field(path) is None:
-        add(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections, description=description)
+        add(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections, description=description, info=info)
     for attribute, (kind, meaning) in (attributes or {}).items():
         if dataset.get_field(f"{path}.detections.{attribute}") is None:
             add(f"{name}.detections.{attribute}", kind, description=meaning)

@@ -1,4 +1,7 @@
-"""The smallest world that labelling into FiftyOne needs: a few videos with candidates, and a model one can foresee."""
+"""The smallest world that labelling into FiftyOne needs: a few videos with candidates, and a model one can foresee.
+
+FiftyOne is imported where it is used: pytest may load this file before the test database is set up.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import cv2
-import fiftyone as fo
 import numpy as np
 import pytest
 
-from spam_plugin.integrations.fiftyone_.raw import (
-    declare_detections,
-    detection_dict,
-    write_frame_labels,
-    write_image_labels,
-)
 from spam_plugin.models.columns import Source, Tracks
 
 WIDTH, HEIGHT = 100, 50
@@ -59,6 +55,8 @@ class FakeModel:
 
 def box(x, y, w, h, label="car", score=0.9, **more):
     """A raw candidate, given in pixels."""
+    from spam_plugin.integrations.fiftyone_.raw import detection_dict
+
     xywh = [x / WIDTH, y / HEIGHT, w / WIDTH, h / HEIGHT]
     return detection_dict(label, xywh, confidence=score, **more)
 
@@ -74,6 +72,8 @@ def usual_frames():
 @pytest.fixture
 def new_dataset():
     """A function that makes empty datasets, which are gone after the test."""
+    import fiftyone as fo
+
     made = []
 
     def make():
@@ -89,6 +89,9 @@ def new_dataset():
 @pytest.fixture
 def video_dataset(new_dataset):
     """A function that makes a dataset of videos: name -> frames as ``usual_frames`` gives them."""
+    import fiftyone as fo
+
+    from spam_plugin.integrations.fiftyone_.raw import declare_detections, write_frame_labels
 
     def make(**videos):
         dataset = new_dataset()
@@ -110,6 +113,9 @@ def video_dataset(new_dataset):
 @pytest.fixture
 def image_dataset(new_dataset, tmp_path):
     """A function that makes a dataset of image sequences, shuffled: name -> frames as ``usual_frames`` gives them."""
+    import fiftyone as fo
+
+    from spam_plugin.integrations.fiftyone_.raw import declare_detections, write_image_labels
 
     def make(**sequences):
         dataset = new_dataset()
