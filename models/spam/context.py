@@ -1,8 +1,9 @@
 """What the rest of the video says about every candidate: scores that mean the same for every detector, and neighbours.
 
 Detectors score on any scale, so a raw score is read only through its rank and through a curve fitted to the video itself:
-how often candidates of that rank find a partner in the neighbouring frames. Nothing here changes when scores are replaced
-by any increasing function of them.
+how often candidates of that rank find a partner in the neighbouring frames. One column more places the score between the
+video's lowest and highest, which tells a video of mostly false boxes from one of mostly true ones; it changes with the shape
+of the detector's scale, so that pretraining draws that shape at random.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BINS = 16
 NAMES = (
     "rank", "calibrated_score", "support", "overlap_with_better", "covered_by_better", "holds_better", "hidden",
     "size_residual", "size_surprise", "relative_height", "aspect", "border_side", "border_bottom", "crowd",
-    "lane_support", "lane_curve_low", "lane_curve_high", "frame_rate", "size_spread",
+    "lane_support", "lane_curve_low", "lane_curve_high", "frame_rate", "size_spread", "relative_score", "lane_relative_score",
 )  # fmt: skip
 
 
@@ -33,6 +34,8 @@ def describe(boxes: BoxColumns) -> Tensor:
     calibrated = _read_curve(curve, boxes.lane, rank)
     same = _same_frame(boxes, rank)
     residual, spread = _size_residual(boxes, calibrated, lanes)
+    relative = _relative_score(boxes, count)
+    lane_relative = torch.zeros_like(boxes.lane_rate).index_add_(0, boxes.lane, relative) / count
     xyxy = boxes.xyxy()
     side = torch.minimum(xyxy[:, 0], boxes.size[:, 0] - xyxy[:, 2]) / boxes.scale
     bottom = (boxes.size[:, 1] - xyxy[:, 3]) / boxes.scale
@@ -44,7 +47,7 @@ def describe(boxes: BoxColumns) -> Tensor:
         boxes.state[:, 3] - boxes.size[:, 1].log(), boxes.state[:, 2] - boxes.state[:, 3],
         side.clamp(-1, 3), bottom.clamp(-1, 3), per_frame[inverse].float().log(),
         lane_support[boxes.lane], curve[:, 0][boxes.lane], curve[:, -1][boxes.lane],
-        (boxes.rate / 15).log(), spread.log()[boxes.lane],
+        (boxes.rate / 15).log(), spread.log()[boxes.lane], 2 * relative - 1, lane_relative[boxes.lane],
     ]  # fmt: skip
     return torch.stack([c.float() for c in columns], 1)
 
@@ -62,6 +65,19 @@ def temporal_support(boxes: BoxColumns) -> Tensor:
         best[0].scatter_reduce_(0, i, agree, "amax")
         best[1].scatter_reduce_(0, j, agree, "amax")
     return best.mean(0)
+
+
+def _relative_score(boxes: BoxColumns, count: Tensor) -> Tensor:
+    """(N,) in [0, 1]: place of the score between the lane's lowest and highest percent."""
+    order = torch.argsort(boxes.score, stable=True)
+    order = order[torch.argsort(boxes.lane[order], stable=True)]
+    begin = count.cumsum(0) - count
+    last = len(order) - 1
+    low, high = (
+        boxes.score[order[(begin + (share * (count - 1)).long()).clamp(0, last)]] if last >= 0 else count.float()
+        for share in (0.01, 0.99)
+    )
+    return ((boxes.score - low[boxes.lane]) / (high - low).clamp_min(1e-9)[boxes.lane]).clamp(0, 1)
 
 
 def _support_curve(lane: Tensor, rank: Tensor, support: Tensor, lanes: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .columns import BoxColumns
+from .context import NAMES
 
 # Time constants of the end fits in seconds, and the ridge on their velocity: (noise / expected speed)^2 in s^2.
 HORIZONS = ((0.2, 4e-4), (1.2, 4e-3))
@@ -132,4 +133,4 @@ def node_features(nodes: Tracklets, boxes: BoxColumns, context: Tensor) -> Tenso
 
 # Columns of the context that matter at the ends of a tracklet: hidden, border_side, border_bottom, covered_by_better.
 BORDER = [6, 11, 12, 4]
-NUM_NODE_FEATURES = 19 + 2 * len(BORDER) + 4 + 2 + 2 + 4
+NUM_NODE_FEATURES = len(NAMES) + 2 * len(BORDER) + 4 + 2 + 2 + 4

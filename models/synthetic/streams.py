@@ -101,7 +101,7 @@ def _detect(rng: Generator, scene: Scene) -> _Boxes:
     steep = 0.0 if blind_to_occlusion else rng.uniform(4.0, 14.0)
     slow = correlated_noise(rng, frames, count, rate * log_uniform(rng, 0.08, 1.0))
     fast = rng.standard_normal((frames, count))
-    share = 0.0 if rng.random() < 0.2 else rng.uniform(0.2, 0.9)
+    share = 0.0 if rng.random() < 0.3 else rng.uniform(0.2, 0.9)
     size = np.log(np.maximum(scene.xyxy[..., 3] - scene.xyxy[..., 1], 1.0) / scene.height)
     quality = steep * np.minimum(scene.visibility - rng.uniform(0.3, 0.6), rng.uniform(0.1, 0.5))
     quality = quality + rng.uniform(0, 0.7) * np.minimum(size - np.log(0.15), 0.5)
@@ -125,7 +125,7 @@ def _locate(rng: Generator, scene: Scene, frame: NDArray, obj: NDArray, excess: 
     centre = (true[:, :2] + true[:, 2:]) / 2
     amount = log_uniform(rng, 0.008, 0.07)
     per_side = bool(rng.random() < 0.3)  # noise in units of each side, else of the smaller one
-    slow_share = rng.uniform(0, 0.8) if rng.random() < 0.7 else 0.0
+    slow_share = rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0
     slow = correlated_noise(rng, frames, 4 * count, scene.frame_rate * log_uniform(rng, 0.1, 0.8))
     slow = slow.reshape(frames, count, 4)[frame, obj]
     noise = np.sqrt(slow_share) * slow + np.sqrt(1 - slow_share) * rng.standard_normal((len(frame), 4))
@@ -190,11 +190,15 @@ def _false_boxes(rng: Generator, scene: Scene, found: _Boxes) -> _Boxes:
     """Boxes where no object is: once, or again and again at a place of the world."""
     frames, count = scene.present.shape
     density = max(len(found.frame) / frames, 0.5)
-    number = rng.poisson(density * log_uniform(rng, 0.015, 0.9) * frames)
+    single_share = log_uniform(rng, 0.01, 0.9)
+    place_share = 0.0 if rng.random() < 0.12 else log_uniform(rng, 0.1, 3.0)
+    # a detector that reports that much rubbish was asked for everything that it finds, and scores most of it low
+    margin = rng.uniform(1.2, 3.2) if single_share + 0.4 * place_share > 0.6 else rng.uniform(0.3, 3.0)
+    number = rng.poisson(density * single_share * frames)
     frame = rng.integers(0, frames, number)
-    single = _Boxes(frame, _false_shapes(rng, scene, found, frame), _false_quality(rng, found, number, 0.0),
+    single = _Boxes(frame, _false_shapes(rng, scene, found, frame), _false_quality(rng, found, number, margin, 0.0),
                     np.full(number, -1), count + 1 + rng.integers(0, 1000, number))  # fmt: skip
-    places = rng.poisson(density * (0.0 if rng.random() < 0.12 else log_uniform(rng, 0.08, 2.0)))
+    places = rng.poisson(density * place_share)
     start = rng.integers(0, frames, places)
     shape = _false_shapes(rng, scene, found, start)
     firing = correlated_noise(rng, frames, places, scene.frame_rate * log_uniform(rng, 0.05, 1.0))
@@ -206,7 +210,7 @@ def _false_boxes(rng: Generator, scene: Scene, found: _Boxes) -> _Boxes:
     sides = box[:, 2:] - box[:, :2]
     noise = rng.normal(0, log_uniform(rng, 0.01, 0.06), (len(frame), 4)) * np.concatenate([sides, sides], 1)
     bonus = rng.normal(0, 0.6, places)[place]
-    repeated = _Boxes(frame, box + noise, _false_quality(rng, found, len(frame), 0.5) + bonus,
+    repeated = _Boxes(frame, box + noise, _false_quality(rng, found, len(frame), margin, 0.25) + bonus,
                       np.full(len(frame), -1), count + 2000 + place)  # fmt: skip
     return _merge(single, repeated)
 
@@ -244,12 +248,12 @@ def _carried(rng: Generator, scene: Scene, shape: Array, start: NDArray) -> Arra
     return (carried.reshape(len(shift), -1, 4) * visible) + (1 - visible) * -1e6
 
 
-def _false_quality(rng: Generator, found: _Boxes, number: int, bonus: float) -> Array:
-    """Latent quality of false boxes: below the true ones' by a margin that the detector's strength decides."""
+def _false_quality(rng: Generator, found: _Boxes, number: int, margin: float, bonus: float) -> Array:
+    """Latent quality of false boxes: below the true ones' by a margin (in units of their spread)."""
     if not len(found.frame):
         return rng.exponential(1.0, number)
     middle, spread = np.median(found.quality), found.quality.std() + 0.1
-    return middle - spread * rng.uniform(0.3, 3.0) + bonus * spread * 0.5 + rng.normal(0, spread * rng.uniform(0.3, 0.8), number)
+    return middle - spread * (margin - bonus) + rng.normal(0, spread * rng.uniform(0.3, 0.8), number)
 
 
 def _cut(rng: Generator, boxes: _Boxes) -> _Boxes:
@@ -257,6 +261,17 @@ def _cut(rng: Generator, boxes: _Boxes) -> _Boxes:
     if rng.random() < 0.4 or not len(boxes.frame):
         return boxes
     return _take(boxes, np.flatnonzero(boxes.quality >= np.quantile(boxes.quality, rng.uniform(0, 0.3))))
+
+
+def _scores(rng: Generator, quality: Array) -> Array:
+    """Raw scores: the latent quality through one of the shapes that detectors' scales have."""
+    if not len(quality):
+        return quality
+    level = (quality - np.median(quality)) / (quality.std() + 1e-6)
+    kind = rng.choice(3, p=[0.45, 0.35, 0.2])
+    if kind == 1:  # a probability, crowded at one
+        return 1 / (1 + np.exp(-(level * rng.uniform(0.8, 2.5) + rng.uniform(-0.5, 2.0))))
+    return level if kind == 0 else np.exp(level * rng.uniform(0.3, 0.7))
 
 
 def _normal_quantile(probability: Array | float) -> Array:
@@ -289,7 +304,7 @@ def _finish(rng: Generator, scene: Scene, boxes: _Boxes, name: str, with_embeddi
     truth_frame, truth_identity = np.nonzero(scene.present & ~hidden)
     embedding = _embeddings(rng, scene, boxes) if with_embedding else None
     candidates = Candidates(
-        boxes.frame.astype(np.int64), box.astype(np.float32), boxes.quality.astype(np.float32),
+        boxes.frame.astype(np.int64), box.astype(np.float32), _scores(rng, boxes.quality).astype(np.float32),
         np.zeros(len(box), np.int64), embedding,
     )  # fmt: skip
     return Stream(
