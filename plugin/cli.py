@@ -33,7 +33,10 @@ class Row(NamedTuple):
 COMMANDS: dict[str, Row] = {
     "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
     "export-mot": Row("export_mot", "command", "Write tracks as MOTChallenge text."),
+    "embed": Row("embed", "command", "Store with every candidate how it looks, for label --embeddings."),
+    "label": Row("label", "command", "Make tracks with calibrated uncertainty of the candidates."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
+    "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
     "demo": Row("demo", "command", "Label a few rendered or given videos and print what the labels are worth."),
 }
 
