@@ -92,7 +92,7 @@ def _command(sequence: Sequence, video: Video, comment: str, target: Path) -> li
     rate = f"{sequence.info.frame_rate:g}"
     if sequence.images:
         # Images come through a pipe: file names may hold anything, and their numbers may start anywhere.
-        source = ["-f", "image2pipe", "-framerate", rate, "-i", "pipe:0"]
+        source = ["-f", "image2pipe", "-framerate", rate, "-c:v", _codec(sequence), "-i", "pipe:0"]
         filters = ["-vf", f"pad={video.width}:{video.height}:0:0"]
     else:
         source = ["-f", "lavfi", "-i", f"color=c={_DARK}:s={video.width}x{video.height}:r={rate}"]
@@ -104,6 +104,18 @@ def _command(sequence: Sequence, video: Video, comment: str, target: Path) -> li
         *["-frames:v", str(video.num_frames), *_X264],
         *["-metadata", f"comment={comment}", "-movflags", "+faststart", str(target)],
     ]
+
+
+def _codec(sequence: Sequence) -> str:
+    """What ffmpeg calls the format of the images; it cannot always tell it from a pipe, and a suffix may be wrong."""
+    from PIL import Image
+
+    with Image.open(sequence.images[0]) as image:
+        kind = image.format or ""
+    codecs = {"JPEG": "mjpeg", "MPO": "mjpeg", "PNG": "png", "BMP": "bmp"}
+    if kind not in codecs:
+        raise InputError(f"{sequence.images[0]}: is of the format {kind}; images must be JPEG, PNG or BMP")
+    return codecs[kind]
 
 
 def _run(command: list[str], sequence: Sequence, progress: Progress | None) -> None:

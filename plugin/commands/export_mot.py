@@ -33,4 +33,4 @@ def command(ctx: click.Context, dataset: str, field: str, out_dir: str, view: st
 
         with progress_bar("exporting", quiet=bool((ctx.obj or {}).get("quiet"))) as report:
             written = export_mot(open_dataset(dataset, view), field, out_dir, with_ids=not without_ids, progress=report)
-    click.echo(f"{len(written)} files in {out_dir}")
+    click.echo(f"{len(written)} file{'s' * (len(written) != 1)} in {out_dir}")

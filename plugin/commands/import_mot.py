@@ -85,7 +85,8 @@ def command(
         counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
         click.echo(f"{sequence}: lines left out ({counts})")
     kept = f"; {len(result.kept)} were there already" if result.kept else ""
-    click.echo(f"dataset {dataset_name!r}: {len(result.added)} sequences, {result.boxes:,} boxes imported{kept}")
+    sequences = f"{len(result.added)} sequence{'s' * (len(result.added) != 1)}"
+    click.echo(f"dataset {dataset_name!r}: {sequences}, {result.boxes:,} boxes imported{kept}")
 
 
 def _parse_class_name(text: str) -> tuple[int, str]:
