@@ -139,9 +139,9 @@ def label_videos(
         for key, report in _label_batch(store, model, settings, batch):
             finished[key] = report
             tell(Step("labelling", len(finished), len(keys), report.name))
-    report = LabelReport(tuple(finished[key] for key in keys), skipped, model.version, resumed)
-    store.finish(report.as_dict())
-    return report
+    whole = LabelReport(tuple(finished[key] for key in keys), skipped, model.version, resumed)
+    store.finish(whole.as_dict())
+    return whole
 
 
 def _label_batch(

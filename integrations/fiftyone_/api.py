@@ -13,6 +13,7 @@ from ...engine.label import LabelReport, Step, label_videos
 from ...engine.ports import Labeller
 from ...models.errors import InputError
 from .dataset import open_dataset
+from .embedding import EmbedReport, embed_videos
 from .evaluate import Evaluation, evaluate
 from .fields import DEFAULT_OUT
 from .store import FiftyOneStore
@@ -20,7 +21,7 @@ from .store import FiftyOneStore
 if TYPE_CHECKING:
     from ...models.spam import LabelSettings
 
-__all__ = ["Evaluation", "LabelReport", "evaluate", "label"]
+__all__ = ["EmbedReport", "Evaluation", "LabelReport", "embed", "evaluate", "label"]
 
 
 def label(
@@ -65,8 +66,37 @@ def label(
         settings = settings or LabelSettings()
     if callable(progress):
         return label_videos(store, model, settings, progress, skip_bad=skip_bad)
-    with _shown(progress) as tell:
+    with _shown(progress, "reading", "labelling") as tell:
         return label_videos(store, model, settings, tell, skip_bad=skip_bad)
+
+
+def embed(
+    dataset: SampleCollection | str,
+    candidates: str = "candidates",
+    *,
+    out: str = "embedding",
+    view: SampleCollection | str | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> EmbedReport:
+    """Give every candidate a vector of its colours (``models.appearance.colour``), which ``label`` can use.
+
+    Args:
+        dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
+        candidates: ``Detections`` field with a detector's boxes.
+        out: attribute of the candidates that the vectors go to; what it held is replaced.
+        view: only the videos of this view, or saved view.
+        skip_bad: leave out and count boxes and videos that cannot be used, instead of raising.
+        progress: whether to show it, on standard error.
+
+    Raises:
+        MissingError: for a dataset, view or field that is not there.
+        InputError: for input that cannot be used; names video, frame and field.
+    """
+    from ...models.appearance.colour import describe
+
+    with _shown(progress, "embedding") as tell:
+        return embed_videos(_chosen(dataset, view), candidates, out, describe, skip_bad=skip_bad, tell=tell)
 
 
 def _chosen(dataset: SampleCollection | str, view: SampleCollection | str | None) -> SampleCollection:
@@ -83,7 +113,7 @@ def _chosen(dataset: SampleCollection | str, view: SampleCollection | str | None
 
 
 @contextmanager
-def _shown(show: bool) -> Iterator[Callable[[Step], None]]:
+def _shown(show: bool, *stages: str) -> Iterator[Callable[[Step], None]]:
     """A bar per stage on standard error."""
     from rich.console import Console
     from rich.progress import (
@@ -98,7 +128,7 @@ def _shown(show: bool) -> Iterator[Callable[[Step], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TimeRemainingColumn(), TextColumn("{task.fields[video]}", style="dim"))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
-        tasks = {stage: bar.add_task(stage, total=None, video="") for stage in ("reading", "labelling")}
+        tasks = {stage: bar.add_task(stage, total=None, video="") for stage in stages}
 
         def tell(step: Step) -> None:
             bar.update(tasks[step.stage], completed=step.done, total=step.total, video=step.video)

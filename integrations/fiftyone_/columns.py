@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from io import BytesIO
 from itertools import pairwise
@@ -70,7 +71,7 @@ def read_boxes(
     vectors: list[NDArray[np.float32]] = []
     for numbers, columns in _chunks(video, field, keys):
         parts[0].append(numbers)
-        parts[1].append(_four_columns(columns[0]))
+        parts[1].append(four_columns(columns[0]))
         parts[2].append(np.array(columns[1], np.float64))
         parts[3].append(np.array([labels.setdefault(label, len(labels)) for label in columns[2]], np.int64))
         parts[4].append(np.array([-1 if index is None else index for index in columns[3]], np.int64))
@@ -134,8 +135,18 @@ def track_instance(identity: str, number: int) -> ObjectId:
 
 
 def pack_vectors(vectors: NDArray[np.floating]) -> list[bytes]:
-    """Vectors as FiftyOne stores NumPy arrays, in half precision: a quarter of the size of a list of numbers."""
-    return [_packed(vector) for vector in np.ascontiguousarray(vectors, np.float16)]
+    """Vectors as FiftyOne stores NumPy arrays (compressed ``.npy``), in half precision: a fraction of a list's size.
+
+    Args:
+        vectors: (N, D) floating.
+    """
+    if not len(vectors):
+        return []
+    rows = np.ascontiguousarray(vectors, np.float16)
+    with BytesIO() as buffer:
+        np.save(buffer, rows[0], allow_pickle=False)
+        header = buffer.getvalue()[: -rows[0].nbytes]  # the same for all rows, and costly to make
+    return [zlib.compress(header + row.tobytes(), 1) for row in rows]
 
 
 def unpack_vectors(stored: Sequence[Any]) -> NDArray[np.float32]:
@@ -145,7 +156,8 @@ def unpack_vectors(stored: Sequence[Any]) -> NDArray[np.float32]:
     rows = [_unpacked(value) if isinstance(value, bytes) else value for value in stored]
     width = max((len(row) for row in rows if row is not None), default=0)
     empty = np.full(width, np.nan, np.float32)
-    return np.array([empty if row is None or len(row) != width else row for row in rows], np.float32).reshape(-1, width)
+    same = [empty if row is None or len(row) != width else row for row in rows]
+    return np.array(same, np.float32).reshape(len(rows), width)
 
 
 def _chunks(video: StoredVideo, field: str, keys: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[list[Any]]]]:
@@ -178,7 +190,7 @@ def _documents(video: StoredVideo, field: str, keys: Sequence[str]) -> Iterator[
     yield from sorted(found, key=lambda pair: pair[0])
 
 
-def _four_columns(boxes: list[Any]) -> NDArray[np.float64]:
+def four_columns(boxes: list[Any]) -> NDArray[np.float64]:
     """(n, 4) of a list of boxes; NaN for what is not four numbers."""
     try:
         columns = np.array(boxes, np.float64)
@@ -201,14 +213,19 @@ def _same_width(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.concatenate(wide) if wide else np.zeros((0, width), np.float32)
 
 
-def _packed(vector: NDArray[np.float16]) -> bytes:
-    with BytesIO() as buffer:
-        np.save(buffer, vector, allow_pickle=False)
-        return zlib.compress(buffer.getvalue(), 1)
-
-
 def _unpacked(value: bytes) -> NDArray:
-    return np.load(BytesIO(zlib.decompress(value)), allow_pickle=False).ravel()
+    """One vector of a compressed ``.npy``."""
+    raw = zlib.decompress(value)
+    size = 10 + int.from_bytes(raw[8:10], "little")  # of the header of version 1, which NumPy writes for plain arrays
+    return np.frombuffer(raw, _dtype_of(raw[:size]), offset=size)
+
+
+@lru_cache(maxsize=16)
+def _dtype_of(header: bytes) -> np.dtype:
+    """The type that a ``.npy`` header tells; parsing it takes longer than all the rest."""
+    with BytesIO(header) as buffer:
+        np.lib.format.read_magic(buffer)
+        return np.lib.format.read_array_header_1_0(buffer)[2]
 
 
 def _track_documents(
