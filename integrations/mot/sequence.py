@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -156,16 +157,13 @@ def open_sequence(folder: Path | str) -> Sequence:
     name = section.get("name", "").strip() or folder.name
     if re.search(r"[/\\\x00-\x1f]", name) or name in {".", ".."}:
         raise InputError(f"{path}: name {name!r} cannot be a file's name; use letters, digits, '-' and '_'")
-    try:
-        info = VideoInfo(
-            name=name,
-            num_frames=int(_number(section, path, "seqLength", whole=True)),
-            width=_number(section, path, "imWidth", whole=True),
-            height=_number(section, path, "imHeight", whole=True),
-            frame_rate=_number(section, path, "frameRate"),
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
+    info = VideoInfo(
+        name=name,
+        num_frames=int(_number(section, path, "seqLength", whole=True)),
+        width=_number(section, path, "imWidth", whole=True),
+        height=_number(section, path, "imHeight", whole=True),
+        frame_rate=_number(section, path, "frameRate"),
+    )
     images = _list_images(folder / (section.get("imDir", "").strip() or "img1"), path)
     return Sequence(folder, info, images, folder.parent.name)
 
@@ -192,10 +190,13 @@ def _number(section: configparser.SectionProxy, path: Path, key: str, whole: boo
     if text is None:
         raise MissingError(f"{path}: {key} is missing in [Sequence]")
     try:
-        return int(text) if whole else float(text)
+        value = int(text) if whole else float(text)
     except ValueError:
-        kind = "a whole number" if whole else "a number"
-        raise InputError(f"{path}: {key} is {text!r}, which is not {kind}") from None
+        value = 0
+    if not 0 < value < math.inf:
+        kind = "a positive whole number" if whole else "a positive number"
+        raise InputError(f"{path}: {key} is {text!r}, which is not {kind}")
+    return value
 
 
 def _list_images(folder: Path, info_path: Path) -> tuple[Path, ...]:

@@ -75,12 +75,6 @@ class Table:
         """(N,) bool, ground truth that does not count: its flag is 0."""
         return self.confidence == 0
 
-    @classmethod
-    def empty(cls) -> Table:
-        """No boxes at all."""
-        whole, real = np.zeros(0, np.int64), np.zeros(0)
-        return cls(whole, whole, np.zeros((0, 4)), real, whole, real)
-
 
 def read_table(
     path: Path | str,

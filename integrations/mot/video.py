@@ -178,10 +178,7 @@ def _probe(path: Path, entries: str) -> dict:
     """What ffprobe says of a file; nothing of one that is no video."""
     command = [_tool("ffprobe"), "-v", "error", "-show_entries", entries, "-of", "json", str(path)]
     answer = subprocess.run(command, capture_output=True, check=False)
-    try:
-        return json.loads(answer.stdout or b"{}")
-    except json.JSONDecodeError:
-        return {}
+    return json.loads(answer.stdout or b"{}")
 
 
 def _tool(name: str) -> str:

@@ -81,12 +81,12 @@ def test_missing_things_are_named(make_sequence, tmp_path):
     [
         ("seqLength", None, MissingError, "seqLength is missing"),
         ("frameRate", None, MissingError, "frameRate is missing"),
-        ("seqLength", "many", InputError, "seqLength is 'many', which is not a whole number"),
-        ("imWidth", "39.5", InputError, "imWidth is '39.5', which is not a whole number"),
-        ("seqLength", "0", InputError, "num_frames is 0"),
-        ("frameRate", "0", InputError, "frame_rate is 0"),
-        ("frameRate", "nan", InputError, "frame_rate is nan"),
-        ("imHeight", "-25", InputError, "height is -25"),
+        ("seqLength", "many", InputError, "seqLength is 'many', which is not a positive whole number"),
+        ("imWidth", "39.5", InputError, "imWidth is '39.5', which is not a positive whole number"),
+        ("seqLength", "0", InputError, "seqLength is '0', which is not a positive whole number"),
+        ("frameRate", "0", InputError, "frameRate is '0', which is not a positive number"),
+        ("frameRate", "nan", InputError, "frameRate is 'nan', which is not a positive number"),
+        ("imHeight", "-25", InputError, "imHeight is '-25', which is not"),
         ("name", "a/b", InputError, "cannot be a file's name"),
     ],
 )

@@ -5,6 +5,7 @@ import subprocess
 
 import cv2
 import pytest
+from PIL import Image
 
 from spam_plugin.integrations.mot import video
 from spam_plugin.integrations.mot.sequence import open_sequence
@@ -81,6 +82,14 @@ def test_a_truncated_image_leaves_no_video(make_sequence, tmp_path):
     with pytest.raises(InputError, match=r"sequence walk, frame 3\): cannot be read"):
         video.encode(sequence, tmp_path / "out" / "walk.mp4")
     assert not (tmp_path / "out").exists()
+
+
+def test_images_of_a_format_that_cannot_be_encoded_are_named(make_sequence, tmp_path):
+    sequence = open_sequence(make_sequence(images=True))
+    for path in sequence.images:
+        Image.open(path).save(path, format="WEBP")
+    with pytest.raises(InputError, match=r"000001\.jpg: is of the format WEBP; images must be JPEG, PNG or BMP"):
+        video.encode(sequence, tmp_path / "out" / "walk.mp4")
 
 
 @pytest.fixture
