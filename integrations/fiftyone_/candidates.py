@@ -64,7 +64,7 @@ def fingerprint(info: VideoInfo, boxes: StoredBoxes) -> str:
     for column in (boxes.frame, boxes.xyxy, boxes.score, boxes.label_index, boxes.embedding):
         digest.update(repr(None if column is None else column.shape).encode())
         if column is not None:
-            digest.update(np.ascontiguousarray(column))
+            digest.update(np.ascontiguousarray(column).data)
     return digest.hexdigest()
 
 

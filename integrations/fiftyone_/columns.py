@@ -77,11 +77,12 @@ def read_boxes(
         parts[4].append(np.array([-1 if index is None else index for index in columns[3]], np.int64))
         if embedding:
             vectors.append(unpack_vectors(columns[4]))
+    shapes: list[tuple[tuple[int, ...], type]] = [
+        ((0,), np.int64), ((0, 4), np.float64), ((0,), np.float64), ((0,), np.int64), ((0,), np.int64)
+    ]  # fmt: skip
     frame, box, score, label, index = (
         np.concatenate(part) if part else np.zeros(shape, kind)
-        for part, (shape, kind) in zip(
-            parts, [(0, np.int64), ((0, 4), np.float64), (0, np.float64), (0, np.int64), (0, np.int64)], strict=True
-        )
+        for part, (shape, kind) in zip(parts, shapes, strict=True)
     )
     names = sorted(labels, key=lambda name: (name is not None, str(name)))
     place = np.array([names.index(name) for name in labels], np.int64)  # labels are few: these are classes, not boxes

@@ -107,7 +107,7 @@ def _embed(video: StoredVideo, name: str, attribute: str, describe: Describe, sk
         height, width = image.shape[:2]
         xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1) * ([width, height] * 2)
         vectors = iter(pack_vectors(describe(image, xyxy[good])))
-        values = {
+        values: dict[str, Any] = {
             f"{name}.detections.{row}.{attribute}": next(vectors) if usable else None
             for row, usable in enumerate(good.tolist())
         }
@@ -142,7 +142,8 @@ def _frames(
         if frame in found:
             key, boxes = found[frame]
             xywh = four_columns([box.get("bounding_box") for box in boxes])
-            yield key, frame, image, xywh, np.isfinite(xywh).all(1) & (xywh[:, 2:] > 0).all(1)
+            good = np.asarray(np.isfinite(xywh).all(1) & (xywh[:, 2:] > 0).all(1))
+            yield key, frame, image, xywh, good
 
 
 def _decoded(video: StoredVideo, length: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -156,7 +157,7 @@ def _decoded(video: StoredVideo, length: int) -> Iterator[tuple[int, NDArray[np.
                 raise InputError(
                     f"{video.title(frame)}: {path} cannot be decoded that far; replace the file or remove the sample"
                 )
-            yield frame, image
+            yield frame, image.astype(np.uint8, copy=False)
     finally:
         capture.release()
 
@@ -173,4 +174,4 @@ def _image_files(video: StoredVideo, wanted: set[int]) -> Iterator[tuple[int, ND
                 raise InputError(
                     f"{video.title(frame)}: {paths[key]} cannot be read; replace the file or remove the sample"
                 )
-            yield frame, image
+            yield frame, image.astype(np.uint8, copy=False)

@@ -54,7 +54,8 @@ def read_human_tracks(video: StoredVideo, field: str) -> HumanTracks:
         video: which one.
         field: of tracks, without ``frames.``; it may not exist yet.
     """
-    touched, loose = set(), set()
+    touched: set[int] = set()
+    loose: set[Any] = set()  # ids of boxes that belong to no track
     for _, boxes in _documents(video, field, ["_id", "index", "source"]):
         for box in boxes:
             if box.get("source") not in _OF_MODEL:
