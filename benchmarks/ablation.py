@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 
 from labelling import add_model_options, as_table, chosen_settings, load_model, with_colours
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from scoring import means, score
 from sequences import FIRST_CHOICE, find_sequences, shared_folder
 
@@ -49,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

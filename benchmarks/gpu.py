@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 import torch
 from labelling import add_model_options, chosen_settings
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from sequences import find_sequences, shared_folder
 from stream import simulate
 
@@ -98,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from clock import one_thread, timed_label
 from labelling import add_model_options, chosen_settings, load_model
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from stream import simulate
 
 from spam_plugin.models.spam import LabelSettings, SpamModel
@@ -74,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -13,7 +13,7 @@ import sys
 
 from clock import one_thread, timed_label
 from labelling import add_model_options, chosen_settings, load_model
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from stream import simulate
 
 GIB = 2**30
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

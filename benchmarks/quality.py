@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "peers"))
 from association import filled, perfect_association
 from labelling import add_model_options, as_table, chosen_settings, load_model, made_links, with_colours
 from reliability import BINS, Claims, claims_of, draw
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from score import SCORES
 from scoring import METRICS, means, score
 from sequences import Sequence as VideoSequence
@@ -216,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

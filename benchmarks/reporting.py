@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,17 @@ def command_line(doc: str | None, *, data: bool = True) -> argparse.ArgumentPars
         parser.add_argument("--sets", nargs="+", metavar="SET", help="only these sets")
         parser.add_argument("--sequences", nargs="+", metavar="NAME", help="only these sequences")
     return parser
+
+
+def start(main: Callable[[], None]) -> None:
+    """Call a benchmark; what a user can mend is told in one line, as the product does, with exit code 2."""
+    from spam_plugin.models.errors import SpamPluginError
+
+    try:
+        main()
+    except SpamPluginError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 
 from spam_plugin.engine.metrics import TruthTable
 from spam_plugin.models.columns import Candidates, VideoInfo
@@ -174,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

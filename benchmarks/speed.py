@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "peers"))
 from calibration import MIN_SCORE, curves, detector_of, probability
 from clock import one_thread, timed_label
 from labelling import add_model_options, chosen_settings, load_model
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from run import Boxes, run_peer
 from sequences import find_sequences, shared_folder
 
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

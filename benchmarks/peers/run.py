@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from calibration import MIN_SCORE, curves, detector_of, probability
 from install import REQUIREMENTS, ROOT, python_of
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from sequences import find_sequences, shared_folder
 
 from spam_plugin.engine.metrics import TrackTable
@@ -127,4 +127,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -17,7 +17,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from association import filled
-from reporting import command_line, publish, table
+from reporting import command_line, publish, start, table
 from run import PEERS, RESULTS, kept_result
 from scoring import means, score
 from sequences import find_sequences, shared_folder
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)
