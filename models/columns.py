@@ -103,9 +103,7 @@ class Candidates:
     @classmethod
     def empty(cls) -> Candidates:
         """No candidates at all."""
-        return cls(
-            np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-        )
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

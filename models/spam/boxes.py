@@ -10,7 +10,10 @@ from .tracklets import Tracklets
 
 
 def box_features(boxes: BoxColumns, context: Tensor, node: Tensor, nodes: Tracklets, node_logit: Tensor) -> Tensor:
-    """(N, NUM_BOX_FEATURES): the box's own context, how it sits between its neighbours in the track, and the track's verdict."""
+    """(N, NUM_BOX_FEATURES): what is known of every box and of its place in its track.
+
+    The box's own context, how it sits between its neighbours in the track, and the track's verdict.
+    """
     order = torch.argsort(node, stable=True)
     group = node[order]
     time = boxes.time[order].float()

@@ -45,7 +45,9 @@ def stream_truth(streams: Sequence[Stream], video: NDArray, row: NDArray) -> tup
     """(N,) identity (-1 for none, unique over streams) and (N,) validity of candidates by video and row."""
     start = np.cumsum([0] + [len(s.identity) for s in streams])
     size = np.cumsum([0] + [int(s.identity.max(initial=-1)) + 1 for s in streams])
-    identity = np.concatenate([np.where(s.identity >= 0, s.identity + n, -1) for s, n in zip(streams, size, strict=False)])
+    identity = np.concatenate(
+        [np.where(s.identity >= 0, s.identity + n, -1) for s, n in zip(streams, size, strict=False)]
+    )
     valid = np.concatenate([s.valid for s in streams])
     place = start[video] + row
     return identity[place], valid[place]

@@ -1,19 +1,23 @@
 """Boxes of many videos as one set of tensor columns on one time axis.
 
-Every pair (video, class) is a *lane*: it gets a stretch of one global time axis of its own, aligned to the longest window,
-so that windows of any level are ``time // length`` for all videos at once and nothing ever crosses a video or a class.
+Every pair (video, class) is a *lane*: it gets a stretch of one global time axis of its own, aligned to the longest
+window, so that windows of any level are ``time // length`` for all videos at once and nothing ever crosses a video or a
+class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..columns import Candidates, VideoInfo
+
+EMBEDDING_SIZE = 32  # components of an appearance vector that are kept
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,15 @@ def gather_boxes(
         for value in np.unique(candidates.class_index):
             lanes.append((index, np.flatnonzero(candidates.class_index == value)))
     blocks = [2 + -(-videos[v][0].num_frames // longest_window) for v, _ in lanes]
-    starts = np.concatenate([[0], np.cumsum(blocks)[:-1]]).astype(np.int64) * longest_window if lanes else np.zeros(0, np.int64)
+    starts = (
+        np.concatenate([[0], np.cumsum(blocks)[:-1]]).astype(np.int64) * longest_window
+        if lanes
+        else np.zeros(0, np.int64)
+    )
 
-    def column(pick, dtype, width: tuple[int, ...] = ()) -> Tensor:  # type: ignore[no-untyped-def]
+    def column(
+        pick: Callable[[int, int, NDArray[np.int64]], NDArray], dtype: torch.dtype, width: tuple[int, ...] = ()
+    ) -> Tensor:
         parts = [np.asarray(pick(i, v, rows)) for i, (v, rows) in enumerate(lanes)]
         whole = np.concatenate(parts) if parts else np.zeros((0, *width))
         return torch.as_tensor(whole, dtype=dtype, device=device)
@@ -113,12 +123,28 @@ def _embeddings(
     if not widths:
         return None
     parts = []
+    width = min(max(widths), EMBEDDING_SIZE)
     for video, rows in lanes:
         given = videos[video][1].embedding
-        part = torch.zeros(len(rows), max(widths))
+        part = torch.zeros(len(rows), width)
         if given is not None:
             vectors = torch.as_tensor(np.asarray(given[rows], np.float32))
-            vectors = vectors - vectors.mean(0)  # what all boxes of a lane share says nothing about identity
-            part[:, : given.shape[1]] = torch.nn.functional.normalize(vectors, dim=1)
+            vectors = _principal(vectors - vectors.mean(0))  # what all boxes of a lane share says nothing of identity
+            part[:, : vectors.shape[1]] = torch.nn.functional.normalize(vectors, dim=1)
         parts.append(part)
     return torch.cat(parts).to(device)
+
+
+def _principal(vectors: Tensor) -> Tensor:
+    """(N, at most EMBEDDING_SIZE) the components along which centred vectors differ most.
+
+    Similarities are read for a great many pairs; what is left out hardly moves them. Very long vectors are folded by a
+    fixed random projection first, which keeps angles (Johnson and Lindenstrauss, 1984).
+    """
+    if vectors.shape[1] <= EMBEDDING_SIZE:
+        return vectors
+    if vectors.shape[1] > 8 * EMBEDDING_SIZE:
+        fold = torch.randn(vectors.shape[1], 8 * EMBEDDING_SIZE, generator=torch.Generator().manual_seed(0))
+        vectors = vectors @ fold
+    _, axes = torch.linalg.eigh((vectors.T @ vectors).double())
+    return vectors @ axes[:, -EMBEDDING_SIZE:].float()

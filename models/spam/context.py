@@ -1,9 +1,9 @@
 """What the rest of the video says about every candidate: scores that mean the same for every detector, and neighbours.
 
-Detectors score on any scale, so a raw score is read only through its rank and through a curve fitted to the video itself:
-how often candidates of that rank find a partner in the neighbouring frames. One column more places the score between the
-video's lowest and highest, which tells a video of mostly false boxes from one of mostly true ones; it changes with the shape
-of the detector's scale, so that pretraining draws that shape at random.
+Detectors score on any scale, so a raw score is read only through its rank and through a curve fitted to the video
+itself: how often candidates of that rank find a partner in the neighbouring frames. One column more places the score
+between the video's lowest and highest, which tells a video of mostly false boxes from one of mostly true ones; it
+changes with the shape of the detector's scale, so that pretraining draws that shape at random.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from torch import Tensor
 from . import geometry
 from .columns import BoxColumns
 from .pairs import blocks_of_pairs, rank_within
+from .stabilisation import Partners
 
 BINS = 16
 # Names of the columns of ``describe``, in order.
 NAMES = (
     "rank", "calibrated_score", "support", "overlap_with_better", "covered_by_better", "holds_better", "hidden",
     "size_residual", "size_surprise", "relative_height", "aspect", "border_side", "border_bottom", "crowd",
-    "lane_support", "lane_curve_low", "lane_curve_high", "frame_rate", "size_spread", "relative_score", "lane_relative_score",
+    "lane_support", "lane_curve_low", "lane_curve_high", "frame_rate", "size_spread", "relative_score",
+    "lane_relative_score",
 )  # fmt: skip
 
 
-def describe(boxes: BoxColumns) -> Tensor:
+def describe(boxes: BoxColumns) -> tuple[Tensor, Partners]:
     """(N, len(NAMES)) float32 context of every box, each column about of unit size."""
     lanes = len(boxes.lane_rate)
     count = torch.bincount(boxes.lane, minlength=lanes).clamp_min(1)
     rank = (rank_within(boxes.lane, boxes.score) + 0.5) / count[boxes.lane]
-    support = temporal_support(boxes)
+    support, partners = temporal_support(boxes)
     curve = _support_curve(boxes.lane, rank, support, lanes)
     calibrated = _read_curve(curve, boxes.lane, rank)
     same = _same_frame(boxes, rank)
@@ -49,22 +51,30 @@ def describe(boxes: BoxColumns) -> Tensor:
         lane_support[boxes.lane], curve[:, 0][boxes.lane], curve[:, -1][boxes.lane],
         (boxes.rate / 15).log(), spread.log()[boxes.lane], 2 * relative - 1, lane_relative[boxes.lane],
     ]  # fmt: skip
-    return torch.stack([c.float() for c in columns], 1)
+    return torch.stack([c.float() for c in columns], 1), partners
 
 
-def temporal_support(boxes: BoxColumns) -> Tensor:
-    """(N,) in [0, 1]: how well the best partner in the frame before and in the frame after agrees, averaged."""
+def temporal_support(boxes: BoxColumns) -> tuple[Tensor, Partners]:
+    """How well the best partner in the frame before and in the frame after agrees, averaged: (N,) in [0, 1].
+
+    Also the pairs of boxes that are each other's best partner, where they agree at all.
+    """
     number = len(boxes)
     best = boxes.scale.new_zeros(2, number)
     first = torch.searchsorted(boxes.time, boxes.time + 1)
     last = torch.searchsorted(boxes.time, boxes.time + 1, right=True)
+    likely = []
     for i, j in blocks_of_pairs(first, last):
         change = (boxes.state[i] - boxes.state[j]).abs()
         far = (change[:, 0] + change[:, 1]) / (boxes.scale[i] + boxes.scale[j])
         agree = torch.exp(-2.0 * far - 2.0 * (change[:, 2] + change[:, 3]))
         best[0].scatter_reduce_(0, i, agree, "amax")
         best[1].scatter_reduce_(0, j, agree, "amax")
-    return best.mean(0)
+        near = (agree > 0.2).nonzero()[:, 0]
+        likely.append((i[near], j[near], agree[near]))
+    before, after, agree = (torch.cat([part[n] for part in likely]) for n in range(3))
+    mutual = (agree == best[0][before]) & (agree == best[1][after])
+    return best.mean(0), Partners(before[mutual], after[mutual])
 
 
 def _relative_score(boxes: BoxColumns, count: Tensor) -> Tensor:
@@ -99,7 +109,10 @@ def _read_curve(curve: Tensor, lane: Tensor, rank: Tensor) -> Tensor:
 
 
 def _same_frame(boxes: BoxColumns, rank: Tensor) -> list[Tensor]:
-    """Relations to boxes of the same frame: IoU with, cover by and cover of a better-scored one; cover by a nearer one."""
+    """Relations to boxes of the same frame, (N,) each.
+
+    IoU with, cover by and cover of a better-scored one; cover by a nearer one.
+    """
     number = len(boxes)
     xyxy = boxes.xyxy()
     size = geometry.area(xyxy).clamp_min(1e-6)
@@ -122,10 +135,10 @@ def _same_frame(boxes: BoxColumns, rank: Tensor) -> list[Tensor]:
 
 
 def _size_residual(boxes: BoxColumns, weight: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
-    """Residual of log height from a smooth function of the place in the image, in units of its spread (N,), and that (L,).
+    """Residual of log height from a smooth function of the place in the image (N,), in units of its spread (L,).
 
-    On a ground plane the height of an object is a function of where it stands; false boxes break that rule. Weighted least
-    squares with re-weighting by residual, one small system a lane.
+    On a ground plane the height of an object is a function of where it stands; false boxes break that rule. Weighted
+    least squares with re-weighting by residual, one small system a lane.
     """
     place = torch.stack([boxes.state[:, 0], boxes.xyxy()[:, 3]], 1) / boxes.size - 0.5
     basis = torch.stack([torch.ones_like(weight), place[:, 1], place[:, 1] ** 2, place[:, 0]], 1)

@@ -1,7 +1,7 @@
 """Run a trained hierarchy over videos of any length: chains of boxes, and how sure the model is of each step.
 
-Levels with windows run on stretches of whole top windows, so that memory does not grow with the video; the seam level joins
-what is left over the whole of it.
+Levels with windows run on stretches of whole top windows, so that memory does not grow with the video; the seam level
+joins what is left over the whole of it.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class Chains:
         node: (N,) int64, track of every box, or -1 for boxes of dropped tracklets; numbered by start time.
         num_nodes: number of tracks.
         box_logit: (N,) float32, raw validity logit.
-        link_next: (N,) float32, raw logit of the link from this box to the next of its track; NaN at the end of a track.
+        link_next: (N,) float32, raw logit of the link from this box to the next of its track; NaN at a track's end.
         link_level: (N,) int64, level index at which that link was made; -1 at the end of a track.
-        rival: (N,) float32, at a track's first and last box the greatest raw logit of a link that was not made; else -inf.
+        rival: (N,) float32, at a track's first and last box the greatest raw logit of a link that was not made; else
+            -inf.
     """
 
     node: Tensor

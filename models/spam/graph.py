@@ -36,7 +36,12 @@ class Edges:
 
 
 def build_edges(
-    nodes: Tracklets, boxes: BoxColumns, window: int | None, max_gap: int, neighbours: int, appearance: Appearance | None
+    nodes: Tracklets,
+    boxes: BoxColumns,
+    window: int | None,
+    max_gap: Tensor,
+    neighbours: int,
+    appearance: Appearance | None,
 ) -> Edges:
     """Pruned pairs of a level.
 
@@ -44,7 +49,7 @@ def build_edges(
         nodes: sorted by start.
         boxes: the boxes behind them.
         window: length of the level's windows in frames; None for the seam level, where only the gap is bounded.
-        max_gap: longest gap in frames (start of the later minus end of the earlier).
+        max_gap: (M,) int64, longest gap after every node in frames (start of the later minus end of the earlier).
         neighbours: k of the reciprocal pruning.
         appearance: how to read distances of embeddings; None without embeddings.
     """
@@ -53,9 +58,10 @@ def build_edges(
         limit = torch.minimum(limit, (nodes.end // window + 1) * window - 1)
     first = torch.searchsorted(nodes.start, nodes.end, right=True)
     last = torch.searchsorted(nodes.start, limit, right=True)
+    ends, starts = _bounds(nodes, boxes, 0), _bounds(nodes, boxes, 1)
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     for i, j in blocks_of_pairs(first, last):
-        near = _reachable(nodes, boxes, i, j)
+        near = _reachable(nodes, boxes, i, j, ends, starts)
         i, j = i[near], j[near]
         cost = _cost(nodes, boxes, i, j, appearance)
         best = rank_within(i, cost) < neighbours  # all pairs of a source are in one block
@@ -89,16 +95,31 @@ def _reach(nodes: Tracklets, boxes: BoxColumns) -> Tensor:
     return ((0.5 + 0.5 * nodes.count) * boxes.lane_rate[nodes.lane]).ceil().clamp(2, 1 << 20).long()
 
 
-def _reachable(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor) -> Tensor:
-    """(P,) bool: near enough for an object at the speed that it shows, or for one that has shown none."""
-    _, seconds = _gap(nodes, boxes, i, j)
-    scale = _scale(nodes, boxes, i, j)
-    still = (boxes.state[nodes.first[j], :2] - boxes.state[nodes.last[i], :2]).abs().sum(1)
+def _reachable(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor, ends: Tensor, starts: Tensor) -> Tensor:
+    """Rows of the pairs that an object could bridge at the speed that it shows, or one that has shown none.
+
+    Most pairs are far apart. A first bound reads four numbers of each end (``_bounds``): extrapolation cannot bring two
+    ends nearer than their distance less what both speeds cover. Only what passes it is looked at closely.
+    """
+    seconds = (nodes.start[j] - nodes.end[i]).float() / boxes.lane_rate[nodes.lane[i]]
+    one, two = ends[i], starts[j]
+    room = (1.2 + 3.0 * seconds).clamp_max(9.0) * ((one[:, 2] + two[:, 2]) / 2)
+    still = (one[:, :2] - two[:, :2]).abs().sum(1)
+    near = still < room + (one[:, 3] + two[:, 3]) * (seconds / 2).clamp_max(2.0) + 1e-3
+    rows = near.nonzero()[:, 0]
+    i, j, seconds, room, still = i[rows], j[rows], seconds[rows], room[rows], still[rows]
     fitted = _miss(nodes, i, j, seconds, 1).abs().sum(1)
     change = (boxes.state[nodes.first[j], 2:] - boxes.state[nodes.last[i], 2:]).abs().sum(1)
-    room = (1.2 + 3.0 * seconds).clamp_max(9.0)
     known = nodes.start[j] - nodes.end[i] <= _reach(nodes, boxes)[j]
-    return known & (torch.minimum(still, fitted) < room * scale) & (change < 1.2 + 0.8 * seconds.clamp_max(2.0))
+    good = known & (torch.minimum(still, fitted) < room) & (change < 1.2 + 0.8 * seconds.clamp_max(2.0))
+    return rows[good]
+
+
+def _bounds(nodes: Tracklets, boxes: BoxColumns, side: int) -> Tensor:
+    """(M, 4): centre, scale, speed (sum of both axes, pixels a second) at a node's last (side 0) or first (1) box."""
+    row = nodes.first if side else nodes.last
+    speed = nodes.ends[:, side, 1, 4:6].abs().sum(1)
+    return torch.cat([boxes.state[row, :2], boxes.scale[row, None], speed[:, None]], 1)
 
 
 def _cost(nodes: Tracklets, boxes: BoxColumns, i: Tensor, j: Tensor, appearance: Appearance | None) -> Tensor:
@@ -165,7 +186,8 @@ def _margin(group: Tensor, cost: Tensor, groups: int) -> Tensor:
 def _best_rival(i: Tensor, j: Tensor, evidence: Tensor, groups: int) -> Tensor:
     """(P,) greatest evidence among the other pairs of either node."""
     return torch.maximum(
-        -(_margin(i, -evidence, groups).clamp_max(4.0) - evidence), -(_margin(j, -evidence, groups).clamp_max(4.0) - evidence)
+        -(_margin(i, -evidence, groups).clamp_max(4.0) - evidence),
+        -(_margin(j, -evidence, groups).clamp_max(4.0) - evidence),
     )
 
 

@@ -1,7 +1,7 @@
 """The hierarchy: tracklets over windows that double in length, joined level by level.
 
-SUSHI, section 3.1 (Cetintas et al., CVPR 2023), with the node classification of SPAM (ECCV 2024) at every level: the same
-pass over a level's graph says which tracklets are objects and which continue which.
+SUSHI, section 3.1 (Cetintas et al., CVPR 2023), with the node classification of SPAM (ECCV 2024) at every level: the
+same pass over a level's graph says which tracklets are objects and which continue which.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Level:
 def plan_levels(longest: int, num_levels: int | None = None) -> list[Level]:
     """The levels for videos of up to ``longest`` frames.
 
-    A level is left out when the one below already saw every video whole. The seam level comes last: it knows no windows,
-    only the longest gap, so that tracks of videos longer than the top window have no seams.
+    A level is left out when the one below already saw every video whole. The seam level comes last: it knows no
+    windows, only the longest gap, so that tracks of videos longer than the top window have no seams.
 
     Args:
         longest: frames of the longest video.
@@ -110,7 +110,9 @@ def run_level(
         longest = (LONGEST_LINK * boxes.lane_rate[nodes.lane]).ceil().long()
         edges = build_edges(nodes, boxes, level.window, longest, level.neighbours, appearance)
         features = node_features(nodes, boxes, context)
-    node_logit, edge_logit, state = network(features, edges.features, torch.stack([edges.source, edges.target]), level.index)
+    node_logit, edge_logit, state = network(
+        features, edges.features, torch.stack([edges.source, edges.target]), level.index
+    )
     return LevelOutput(nodes, edges, node_logit, edge_logit, state)
 
 

@@ -22,10 +22,11 @@ from .columns import BoxColumns, gather_boxes
 from .context import describe
 from .decoding import Chains, Decisions, decode
 from .graph import fit_appearance
-from .hierarchy import WINDOWS
+from .hierarchy import WINDOWS, plan_levels
 from .interpolation import fill_gaps
 from .network import NetworkConfig, SpamNetwork
 from .smoothing import smooth_tracks
+from .stabilisation import stabilise
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "spam-1.safetensors"
 
@@ -129,14 +130,18 @@ class SpamModel:
         for info, candidates in videos:
             if len(candidates) and candidates.frame[-1] >= info.num_frames:
                 raise InputError(
-                    f"video {info.name!r}: a candidate lies in frame {int(candidates.frame[-1]) + 1}, but the video has "
-                    f"{info.num_frames} frames"
+                    f"video {info.name!r}: a candidate lies in frame {int(candidates.frame[-1]) + 1}, but the video "
+                    f"has {info.num_frames} frames"
                 )
-        boxes, chains = self.chains(videos, settings)
-        return [
-            self._tracks(index, info, candidates, boxes, chains, settings)
-            for index, (info, candidates) in enumerate(videos)  # videos, not boxes
-        ]
+        # Videos that pass through the same levels go together, so that no video's labels depend on its company.
+        depth = [len(plan_levels(info.num_frames, settings.num_levels)) for info, _ in videos]
+        out: dict[int, Tracks] = {}
+        for levels in sorted(set(depth)):
+            group = [index for index, own in enumerate(depth) if own == levels]
+            boxes, chains = self.chains([videos[index] for index in group], settings)
+            for place, index in enumerate(group):  # videos, not boxes
+                out[index] = self._tracks(place, *videos[index], boxes, chains, settings)
+        return [out[index] for index in range(len(videos))]
 
     def chains(
         self, videos: Sequence[tuple[VideoInfo, Candidates]], settings: LabelSettings
@@ -144,7 +149,8 @@ class SpamModel:
         """The hierarchy's decisions before any threshold on validity; for calibration and for active learning."""
         boxes = gather_boxes(videos, WINDOWS[-1], self.device, settings.use_embedding)
         with torch.no_grad():
-            context = describe(boxes)
+            context, partners = describe(boxes)
+            boxes = stabilise(boxes, partners)
             appearance = fit_appearance(boxes)
         longest = max((info.num_frames for info, _ in videos), default=1)
         chains = decode(
@@ -154,7 +160,13 @@ class SpamModel:
         return boxes, chains
 
     def _tracks(
-        self, index: int, info: VideoInfo, candidates: Candidates, boxes: BoxColumns, chains: Chains, settings: LabelSettings
+        self,
+        index: int,
+        info: VideoInfo,
+        candidates: Candidates,
+        boxes: BoxColumns,
+        chains: Chains,
+        settings: LabelSettings,
     ) -> Tracks:
         mine = (boxes.lane_video[boxes.lane] == index).nonzero()[:, 0]
         table = _decide(mine, boxes, chains, candidates, self.decisions, settings)
@@ -232,7 +244,10 @@ def _bridge(made: NDArray, node: NDArray, frame: NDArray, kept: NDArray) -> NDAr
 
 
 def _link_entropy(after: NDArray, missed: NDArray, node: NDArray) -> NDArray[np.float32]:
-    """Greatest entropy of the links at every box: to the next, from the previous, and at a track's ends of the best rival."""
+    """Greatest entropy of the links at every box.
+
+    To the next, from the previous, and at a track's ends of the best rival.
+    """
     out = np.where(after < 1, entropy(after), 0.0)
     same = node[1:] == node[:-1]
     before = np.zeros_like(out)
@@ -252,7 +267,9 @@ def _finish(kept: _Kept, candidates: Candidates, max_gap: int, smooth: bool) -> 
     left, right = filled.left_row, filled.right_row
     # A box inside a gap is right if its track goes on through the gap and both ends are right.
     validity = np.where(
-        filled.is_filled, np.minimum(kept.validity[left], kept.validity[right]) * kept.link_after[left], kept.validity[left]
+        filled.is_filled,
+        np.minimum(kept.validity[left], kept.validity[right]) * kept.link_after[left],
+        kept.validity[left],
     )
     link = np.where(filled.is_filled, entropy(kept.link_after[left]), kept.link_entropy[left])
     uncertainty = entropy(validity)

@@ -1,7 +1,7 @@
 """The graph neural network of the hierarchy: node and edge classification by time-aware message passing.
 
-After Braso and Leal-Taixe, CVPR 2020 (time-aware message passing) and SUSHI (Cetintas et al., CVPR 2023); SPAM (Cetintas et
-al., ECCV 2024) adds the classification of nodes. Unlike there, nodes carry features of their own.
+After Braso and Leal-Taixe, CVPR 2020 (time-aware message passing) and SUSHI (Cetintas et al., CVPR 2023); SPAM
+(Cetintas et al., ECCV 2024) adds the classification of nodes. Unlike there, nodes carry features of their own.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Standardise(nn.Module):
         self.register_buffer("spread", torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., size) features in units of their spread, in [-6, 6]."""
         return ((x - self.mean) / self.spread).clamp(-6, 6)
 
 
@@ -79,6 +80,7 @@ class TimeAwareStep(MessagePassing):
         self.edge_norm = nn.LayerNorm(edge_size)
 
     def forward(self, h: Tensor, e: Tensor, e0: Tensor, edge_index: Tensor) -> tuple[Tensor, Tensor]:
+        """States of nodes (M, node_size) and edges (E, edge_size) after the step; ``e0`` is the edges' first state."""
         source, target = edge_index
         mixed = self.edge_source(h)[source] + self.edge_target(h)[target] + self.edge_own(e) + self.edge_first(e0)
         e = self.edge_norm(e + self.edge_out(mixed.relu()))
@@ -88,6 +90,7 @@ class TimeAwareStep(MessagePassing):
         return h, e
 
     def message(self, x_j: Tensor, e: Tensor) -> Tensor:
+        """(E, node_size) what a neighbour says along an edge."""
         return (x_j + e).relu()
 
 
@@ -126,7 +129,11 @@ class SpamNetwork(nn.Module):
         self.blocks = nn.ModuleList([Block(self.config) for _ in range(max(self.config.blocks) + 1)])
         size = self.config.node_size
         self.box_head = nn.Sequential(
-            nn.Linear(NUM_BOX_FEATURES + size, 2 * size), nn.ReLU(), nn.Linear(2 * size, size), nn.ReLU(), nn.Linear(size, 1)
+            nn.Linear(NUM_BOX_FEATURES + size, 2 * size),
+            nn.ReLU(),
+            nn.Linear(2 * size, size),
+            nn.ReLU(),
+            nn.Linear(size, 1),
         )
 
     def forward(self, nodes: Tensor, edges: Tensor, edge_index: Tensor, level: int) -> tuple[Tensor, Tensor, Tensor]:

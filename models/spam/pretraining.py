@@ -1,8 +1,9 @@
 """Synthetic pretraining of the hierarchy: levels unlocked in turn, on the model's own lower levels.
 
-SUSHI, section 3.5: one level more is trained every so many iterations, all unlocked levels keep training. Differences, each
-from a measured failure: thresholds are drawn anew every iteration, so that upper levels know what both strict and lax lower
-levels leave them; early on, lower levels are sometimes rounded by the truth, so that upper ones see sane tracklets.
+SUSHI, section 3.5: one level more is trained every so many iterations, all unlocked levels keep training. Differences,
+each from a measured failure: thresholds are drawn anew every iteration, so that upper levels know what both strict and
+lax lower levels leave them; early on, lower levels are sometimes rounded by the truth, so that upper ones see sane
+tracklets.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from .graph import fit_appearance
 from .hierarchy import WINDOWS, LevelOutput, Partition, plan_levels, run_level
 from .network import NetworkConfig, SpamNetwork
 from .rounding import round_links
-from .training import Truth, edge_targets, level_loss, node_identity
+from .stabilisation import stabilise
+from .training import Truth, level_loss, node_identity
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def make_batch(streams: list[Stream], device: torch.device) -> Batch:
     start = np.cumsum([0] + [len(s.identity) for s in streams])[:-1]
     row = torch.as_tensor(start, device=device)[boxes.lane_video[boxes.lane]] + boxes.row
     identity, valid = (torch.as_tensor(np.concatenate(p), device=device)[row] for p in zip(*parts, strict=True))
-    return Batch(boxes, describe(boxes), Truth(identity, valid), max(s.info.num_frames for s in streams))
+    context, partners = describe(boxes)
+    longest = max(s.info.num_frames for s in streams)
+    return Batch(stabilise(boxes, partners), context, Truth(identity, valid), longest)
 
 
 def draw_batch(seed: int, iteration: int, boxes: int, device: torch.device) -> Batch:
@@ -139,7 +143,9 @@ def hierarchy_loss(
         limit = math.log(strict / (1 - strict)) * (1 - number / len(WINDOWS))
         gain = target - 0.5 if by_truth else output.edge_logit.detach() - limit
         chosen = round_links(output.edges.source, output.edges.target, gain)
-        drop = torch.sigmoid(output.node_logit.detach()) < (rng.uniform(0.02, 0.2) if number >= 2 and rng.random() < 0.7 else 0.0)
+        drop = torch.sigmoid(output.node_logit.detach()) < (
+            rng.uniform(0.02, 0.2) if number >= 2 and rng.random() < 0.7 else 0.0
+        )
         source, target_node = output.edges.source[chosen], output.edges.target[chosen]
         drop[source] = False
         drop[target_node] = False
@@ -153,7 +159,8 @@ def hierarchy_loss(
         partition = joined
     assert output is not None
     logit = network.judge_boxes(
-        box_features(boxes, context, partition.node, output.nodes, output.node_logit.detach()), output.state[partition.node]
+        box_features(boxes, context, partition.node, output.nodes, output.node_logit.detach()),
+        output.state[partition.node],
     )
     # A box is worth keeping in a track only if it lies on the track's own object.
     own = node_identity(partition, truth.identity)[partition.node]
@@ -168,7 +175,9 @@ def measure_features(network: SpamNetwork, seed: int, device: torch.device, batc
     seen: dict[str, list[Tensor]] = {"node": [], "edge": [], "box": []}
 
     def watch(key: str) -> Callable[..., None]:
-        return lambda module, inputs, _: seen[key].append(inputs[0][torch.randperm(len(inputs[0]), generator=shuffle)[:2000]])
+        return lambda module, inputs, _: seen[key].append(
+            inputs[0][torch.randperm(len(inputs[0]), generator=shuffle)[:2000]]
+        )
 
     shuffle = torch.Generator(device="cpu").manual_seed(seed)
     handles = [getattr(network, f"{key}_scale").register_forward_hook(watch(key)) for key in seen]
@@ -238,14 +247,21 @@ def _summary(iteration: int, recent: list[HierarchyLoss]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _save(path: Path, config: PretrainConfig, network, optimiser, schedule, iteration: int) -> None:  # type: ignore[no-untyped-def]
+def _save(
+    path: Path, config: PretrainConfig, network: SpamNetwork, optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler, iteration: int,
+) -> None:  # fmt: skip
+    """Write the checkpoint whole or not at all."""
     state = {"config": asdict(config), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
              "schedule": schedule.state_dict(), "iteration": iteration}  # fmt: skip
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
 
-def _resume(path: Path, config: PretrainConfig, network, optimiser, schedule) -> int:  # type: ignore[no-untyped-def]
+def _resume(
+    path: Path, config: PretrainConfig, network: SpamNetwork, optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:  # fmt: skip
     """Iterations already done according to the checkpoint, which is loaded."""
     if not path.exists():
         return 0

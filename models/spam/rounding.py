@@ -1,7 +1,7 @@
 """From link probabilities to valid tracks: at most one successor and one predecessor a node.
 
-SUSHI (section 3.4) solves a linear programme on the nodes in conflict. Its constraints are those of a bipartite matching
-between "who continues" and "who is continued", so that a sparse assignment gives the same optimum.
+SUSHI (section 3.4) solves a linear programme on the nodes in conflict. Its constraints are those of a bipartite
+matching between "who continues" and "who is continued", so that a sparse assignment gives the same optimum.
 """
 
 from __future__ import annotations

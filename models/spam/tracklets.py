@@ -1,8 +1,8 @@
 """State of tracklets: what a level of the hierarchy knows of every node.
 
-Motion at both ends is a weighted straight-line fit (weights fall off with the time from the end; SUSHI, Cetintas et al.,
-CVPR 2023, section 3.3 takes mean velocities), at a short and at a long time scale. Fits are closed-form from sums over a
-node's boxes, so that a level costs a handful of scatter operations whatever the lengths.
+Motion at both ends is a weighted straight-line fit (weights fall off with the time from the end; SUSHI, Cetintas et
+al., CVPR 2023, section 3.3 takes mean velocities), at a short and at a long time scale. Fits are closed-form from sums
+over a node's boxes, so that a level costs a handful of scatter operations whatever the lengths.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Tracklets:
         count: (M,) float32, number of boxes.
         lane: (M,) int64.
         scale: (M,) float32, geometric mean of the boxes' scales, pixels.
-        ends: (M, 2 sides, 2 horizons, 8) float32, fitted state (4) at the end and its change a second (4); side 0 is the
-            last box's.
+        ends: (M, 2 sides, 2 horizons, 8) float32, fitted state (4) at the end and its change a second (4); side 0 is
+            the last box's.
         weight: (M, 2, 2) float32, effective number of boxes behind every fit.
         noise: (M, 4) float32, spread of the boxes around the short fits, positions in units of scale.
         context: (M, C) float32, mean of the boxes' context.

@@ -7,6 +7,7 @@ no pixels; ``streams`` lets an imperfect detector look at it. All arrays are (T,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,11 @@ class Scene:
     ground: tuple[float, float, float]
 
 
-def log_uniform(rng: Generator, low: float, high: float, size: int | tuple[int, ...] | None = None) -> Array:
+@overload
+def log_uniform(rng: Generator, low: float, high: float, size: None = None) -> float: ...
+@overload
+def log_uniform(rng: Generator, low: float, high: float, size: int | tuple[int, ...]) -> Array: ...
+def log_uniform(rng: Generator, low: float, high: float, size: int | tuple[int, ...] | None = None) -> float | Array:
     """Uniform in the logarithm between low and high."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
@@ -74,8 +79,9 @@ def simulate_scene(rng: Generator, num_frames: int, density: float, frame_rate: 
     inside = np.clip(np.minimum(xyxy[..., 2], width) - np.maximum(xyxy[..., 0], 0), 0, None) * np.clip(
         np.minimum(xyxy[..., 3], height) - np.maximum(xyxy[..., 1], 0), 0, None
     )
-    present = (depth > 1.0) & (inside > rng.uniform(0.2, 0.7) * wide * high) & (high > 0.02 * height)
-    present &= (high < 1.4 * height) & _lifetimes(rng, num_frames, count, frame_rate)
+    present = (depth > 1.0) & (inside > rng.uniform(0.2, 0.7) * wide * high)
+    present &= (high > log_uniform(rng, 0.02, 0.15) * height) & (high < 1.4 * height)
+    present &= _lifetimes(rng, num_frames, count, frame_rate)
     keep = _choose(present, density)
     xyxy, depth, present = xyxy[:, keep], depth[:, keep], present[:, keep]
     visibility = _visibility(rng, xyxy, depth, present, width, height)
@@ -134,8 +140,9 @@ def _paths(
     wander = rng.uniform(0.02, 0.35) * (1.0 if people else 2.0)
     noise = correlated_noise(rng, frames, 2 * count, rate * rng.uniform(0.6, 3.0)) * wander
     stop = _pauses(rng, frames, count, rate)
-    velocity_x = pace * np.cos(angle) * stop + noise[:, :count] * (pace > 0)
-    velocity_z = pace * np.sin(angle) * stop + noise[:, count:] * (pace > 0)
+    heading = angle + _turns(rng, frames, count, rate, people)
+    velocity_x = pace * np.cos(heading) * stop + noise[:, :count] * (pace > 0)
+    velocity_z = pace * np.sin(heading) * stop + noise[:, count:] * (pace > 0)
     at = np.clip(moment, 0, frames - 1).astype(int)
     late = (moment - at) / rate
 
@@ -150,6 +157,18 @@ def _paths(
     return integrate(velocity_x, x0), depth
 
 
+def _turns(rng: Generator, frames: int, count: int, rate: float, people: bool) -> Array:
+    """(T, n) change of heading in radians: slow bends, and now and then somebody turns round."""
+    bend = correlated_noise(rng, frames, count, rate * rng.uniform(1.0, 5.0)) * rng.uniform(
+        0.0, 0.6 if people else 0.25
+    )
+    when = rng.uniform(0, frames, count)
+    sharp = np.where(
+        rng.random(count) < (rng.uniform(0, 0.3) if people else 0.05), rng.uniform(-np.pi, np.pi, count), 0.0
+    )
+    return bend + sharp / (1 + np.exp(-(np.arange(frames)[:, None] - when) / (0.25 * rate)))
+
+
 def _pauses(rng: Generator, frames: int, count: int, rate: float) -> Array:
     """(T, n) factor of the pace: some objects stop and go."""
     level = correlated_noise(rng, frames, count, rate * 4.0)
@@ -160,7 +179,9 @@ def _pauses(rng: Generator, frames: int, count: int, rate: float) -> Array:
 def _aspect(rng: Generator, frames: int, count: int, rate: float, people: bool) -> Array:
     """(T, n) width over height: the gait of people, the turning of cars."""
     if people:
-        step = np.sin(2 * np.pi * rng.uniform(0.7, 1.1, count) * np.arange(frames)[:, None] / rate + rng.uniform(0, 6, count))
+        step = np.sin(
+            2 * np.pi * rng.uniform(0.7, 1.1, count) * np.arange(frames)[:, None] / rate + rng.uniform(0, 6, count)
+        )
         return rng.normal(0.38, 0.04, count).clip(0.25) * (1 + rng.uniform(0.0, 0.25, count) * step)
     slow = correlated_noise(rng, frames, count, rate * 5.0)
     return np.clip(rng.uniform(1.0, 2.3, count) * np.exp(0.12 * slow), 0.7, 3.0)
@@ -168,8 +189,9 @@ def _aspect(rng: Generator, frames: int, count: int, rate: float, people: bool) 
 
 def _lifetimes(rng: Generator, frames: int, count: int, rate: float) -> NDArray[np.bool_]:
     """(T, n): some objects appear or vanish inside the image (doors, vehicles)."""
-    start = np.where(rng.random(count) < 0.12, rng.uniform(0, frames, count), -1)
-    end = np.where(rng.random(count) < 0.12, rng.uniform(0, frames, count), frames + 1)
+    busy = rng.uniform(0.0, 0.4)
+    start = np.where(rng.random(count) < busy, rng.uniform(0, frames, count), -1)
+    end = np.where(rng.random(count) < busy, rng.uniform(0, frames, count), frames + 1)
     time = np.arange(frames)[:, None]
     return (time >= start) & (time <= np.where(end < start, start + 2 * rate, end))
 
@@ -188,7 +210,7 @@ def _visibility(
     rng: Generator, xyxy: Array, depth: Array, present: NDArray[np.bool_], width: float, height: float
 ) -> Array:
     """(T, n) share of each box inside the image that neither a nearer object nor a fixed occluder covers."""
-    bars = rng.integers(0, 4)
+    bars = int(rng.integers(0, 4))
     left = rng.uniform(0, width, bars)
     fixed = np.stack([left, rng.uniform(-0.5, 0.6, bars) * height, left + width * log_uniform(rng, 0.01, 0.12, bars),
                       np.full(bars, height * 2.0)], -1)  # fmt: skip

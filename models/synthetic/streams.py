@@ -2,8 +2,8 @@
 
 The hierarchy is pretrained on these (SPAM, section "synthetic pretraining"; MOTSynth there, a simulator of boxes here).
 Detector faults that matter to tracking are modelled: misses that cluster in time and grow with occlusion, correlated
-jitter, locked aspect ratios, duplicates, merged boxes, false positives that repeat, and appearance of any quality or none.
-Scores come on an arbitrary scale; the model reads only what survives any monotone change of them.
+jitter, locked aspect ratios, duplicates, merged boxes, false positives that repeat, and appearance of any quality or
+none. Scores come on an arbitrary scale; the model reads only what survives any monotone change of them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def _detect(rng: Generator, scene: Scene) -> _Boxes:
     size = np.log(np.maximum(scene.xyxy[..., 3] - scene.xyxy[..., 1], 1.0) / scene.height)
     quality = steep * np.minimum(scene.visibility - rng.uniform(0.3, 0.6), rng.uniform(0.1, 0.5))
     quality = quality + rng.uniform(0, 0.7) * np.minimum(size - np.log(0.15), 0.5)
-    quality = quality + np.sqrt(share) * slow + np.sqrt(1 - share) * fast + rng.uniform(0, 0.7) * rng.standard_normal(count)
+    quality = (
+        quality + np.sqrt(share) * slow + np.sqrt(1 - share) * fast + rng.uniform(0, 0.7) * rng.standard_normal(count)
+    )
     clear = scene.present & (scene.visibility > 0.7)
     recall = rng.uniform(0.9, 0.99) if rng.random() < 0.5 else rng.uniform(0.55, 0.95)
     limit = np.quantile(quality[clear], 1 - recall) if clear.any() else 0.0
@@ -299,7 +301,9 @@ def _finish(rng: Generator, scene: Scene, boxes: _Boxes, name: str, with_embeddi
     best = np.zeros(len(box), bool)
     best[order] = first
     mine = real & best & (overlap >= 0.35)
-    hidden = rng.random(scene.present.shape[1]) < rng.uniform(0, 0.06)  # objects that nobody annotated
+    hidden: NDArray[np.bool_] = rng.random(scene.present.shape[1:]) < rng.uniform(
+        0, 0.06
+    )  # objects that nobody annotated
     mine[real] &= ~hidden[boxes.source[real]]
     truth_frame, truth_identity = np.nonzero(scene.present & ~hidden)
     embedding = _embeddings(rng, scene, boxes) if with_embedding else None
@@ -324,7 +328,7 @@ def paired_iou(a: Array, b: Array) -> Array:
 
 def _embeddings(rng: Generator, scene: Scene, boxes: _Boxes) -> NDArray[np.float16]:
     """(N, 32) appearance vectors: object, view drifting over time, noise, and a share of whoever covers the object."""
-    frames, count = scene.present.shape
+    frames = len(scene.present)
     size = 32
     spread = log_uniform(rng, 0.3, 1.5)  # how different objects look from each other, in units of the view's change
     common = rng.standard_normal(size)
