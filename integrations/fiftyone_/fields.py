@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
-from bson import ObjectId
 from fiftyone import ViewField as F
 
 from ...models.errors import InputError
-from .raw import declare_detections
+from .raw import declare_detections, write_sample_values
 from .videos import StoredVideo
 
 OWNER = "spam_plugin"  # key in a field's info that says that this plugin made it
@@ -99,30 +97,17 @@ def write_summary(
     video: StoredVideo, fields: OutputFields, mean_uncertainty: float, max_uncertainty: float, model_version: str
 ) -> None:
     """Writes the fields of one video; what a human or the review desk has set already stays."""
-    dataset = video.dataset
-    mine = {"_id": {"$in": [ObjectId(key) for key in video.sample_ids]}}
-    now = datetime.now(timezone.utc)
     values = {
         "max_uncertainty": max_uncertainty,
         "mean_uncertainty": mean_uncertainty,
         "model_version": model_version,
     }
-    update: dict[str, Any] = {fields.summary(name): value for name, value in values.items()}
-    if video.image_frame is None:
-        sample = dataset[video.key]
-        for name, value in update.items():
-            sample[name] = value
-        for name, value in _START.items():
-            if sample[fields.summary(name)] is None:
-                sample[fields.summary(name)] = value
-        sample.save()
-        return
-    # One update for all images of a sequence: set_values would send one for each.
-    dataset._sample_collection.update_many(mine, {"$set": {**update, "last_modified_at": now}})
-    for name, value in _START.items():
-        unset = {**mine, fields.summary(name): None}
-        dataset._sample_collection.update_many(unset, {"$set": {fields.summary(name): value}})
-    dataset.reload()
+    write_sample_values(
+        video.dataset,
+        video.sample_ids,
+        {fields.summary(name): value for name, value in values.items()},
+        {fields.summary(name): value for name, value in _START.items()},
+    )
 
 
 def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import fiftyone as fo
 from bson import ObjectId
-from pymongo import UpdateOne
+from pymongo import UpdateMany, UpdateOne
 
 BOXES_PER_WRITE = 20_000  # about 15 MB of dictionaries: large enough for speed, small enough to forget
 
@@ -148,6 +148,24 @@ def write_image_labels(
                 for sample, found in chunk
             ]
         )
+
+
+def write_sample_values(
+    dataset: fo.Dataset, sample_ids: Sequence[str], values: Mapping[str, Any], where_unset: Mapping[str, Any]
+) -> None:
+    """Sets the same values on many samples at once; ``set_values`` would send one update for each.
+
+    Args:
+        dataset: the dataset, with the fields declared.
+        sample_ids: of the samples.
+        values: field -> plain value.
+        where_unset: field -> plain value that only samples get which have none.
+    """
+    mine = {"_id": {"$in": [ObjectId(key) for key in sample_ids]}}
+    now = datetime.now(timezone.utc)
+    updates = [UpdateMany(mine, {"$set": {**values, "last_modified_at": now}})]
+    updates += [UpdateMany({**mine, field: None}, {"$set": {field: value}}) for field, value in where_unset.items()]
+    dataset._bulk_write(updates)
 
 
 def _by_boxes(pairs: Iterable[tuple[Any, Sequence[dict[str, Any]]]]) -> Iterator[list[tuple[Any, Any]]]:
