@@ -50,8 +50,17 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+def _code_of(folder: Path) -> str:
+    """The hash of the code that began the training in this folder, which may be older than what ends it."""
+    note = folder / "code.sha256"
+    if not note.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(code_hash() + "\n")
+    return note.read_text().strip()
+
+
 def held_out_streams(seed: int, count: int) -> list[Stream]:
-    """Streams that pretraining never draws (their seeds are negative-free but of another generator), for choices and tests."""
+    """Streams that pretraining never draws (their seeds lie beyond those it draws), for choices and tests."""
     rng = np.random.default_rng([seed, 7_777_777])
     kinds = (
         StreamSettings(num_frames=(150, 500)),
@@ -131,6 +140,7 @@ def make_weights(
     """
     import torch
 
+    code = _code_of(folder)
     network = pretrain(config, folder, torch.device(device), progress)
     model = SpamModel(network, Decisions(), version, device)
     known = held_out_streams(config.seed + 1, held_out)
@@ -143,7 +153,7 @@ def make_weights(
     scores = score_streams(model, held_out_streams(config.seed + 3, held_out)).as_dict()
     kept = {key: round(float(scores[key]), 4) for key in ("HOTA", "DetA", "AssA", "IDF1", "MOTA")}
     record = target.with_suffix(".json")
-    content = {"version": version, "command": command, "config": asdict(config), "code_sha256": code_hash(),
+    content = {"version": version, "command": command, "config": asdict(config), "code_sha256": code,
                "decisions": asdict(model.decisions), "synthetic_scores": kept}  # fmt: skip
     record.write_text(json.dumps(content, indent=1) + "\n")
     shutil.copyfile(folder / "log.jsonl", target.with_suffix(".log"))

@@ -1,8 +1,8 @@
 """The graph of one level: which tracklets may continue which, and what is measured of every such pair.
 
-All windows of all videos are one disconnected graph. A pair (i, j) is considered if j starts after i has ended, in the same
-window; it survives if motion can explain it and if each is among the other's k best (SUSHI, section 3.2: reciprocal
-k-nearest pruning, here on past and future neighbours apart).
+All windows of all videos are one disconnected graph. A pair (i, j) is considered if j starts after i has ended, in the
+same window; it survives if motion can explain it and if each is among the other's k best (SUSHI, section 3.2:
+reciprocal k-nearest pruning, here on past and future neighbours apart).
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ def _best_rival(i: Tensor, j: Tensor, evidence: Tensor, groups: int) -> Tensor:
 class Appearance:
     """How distances of embeddings are read, video by video.
 
-    Two boxes of one frame are never one object, and boxes of neighbouring frames that overlap almost wholly nearly always
-    are: these give the spread of similarities for different and for equal objects, whatever network made the vectors.
+    Two boxes of one frame are never one object, and boxes of neighbouring frames that overlap almost wholly nearly
+    always are: these give the spread of similarities for different and for equal objects, whatever network made the vectors.
 
     Attributes:
         known: (L,) bool, whether the lane has embeddings.
