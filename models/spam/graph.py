@@ -196,7 +196,8 @@ class Appearance:
     """How distances of embeddings are read, video by video.
 
     Two boxes of one frame are never one object, and boxes of neighbouring frames that overlap almost wholly nearly
-    always are: these give the spread of similarities for different and for equal objects, whatever network made the vectors.
+    always are: these give the spread of similarities for different and for equal objects, whatever network made the
+    vectors.
 
     Attributes:
         known: (L,) bool, whether the lane has embeddings.
