@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ import numpy as np
 from ..engine.ports import Labeller
 from ..models.errors import InputError, MissingError
 from ..models.synthetic.render import RenderSettings
-from .fiftyone_.api import Evaluation, evaluate, label
+from .fiftyone_.api import Evaluation, embed, evaluate, label
 from .mot.importing import import_mot
 from .mot.rendered import Recording, write_rendered
+from .mot.sequence import find_sequences
 
 RECORDINGS = (
     Recording(RenderSettings("street-crowd", 150, num_objects=26, light_change=0.15), seed=11),
@@ -26,7 +28,7 @@ RECORDINGS = (
     ),
 )
 
-TRUTH, CANDIDATES, TRACKS = "ground_truth", "candidates", "spam_tracks"
+TRUTH, CANDIDATES, COLOURS, TRACKS = "ground_truth", "candidates", "embedding", "spam_tracks"
 
 #: A box or link counts as settled if the model gives it at least this probability of being right.
 SURE = 0.95
@@ -105,16 +107,22 @@ def run_demo(
     finally:
         if not len(dataset):  # nothing came of it
             fo.delete_dataset(dataset_name)
+    # Plain dark videos of sequences without images have no colours to compare.
+    colours = all(sequence.images for sequence in find_sequences(paths))
+    if colours:
+        report(0.7, "looking at colours")
+        embed(dataset, CANDIDATES, out=COLOURS, progress=False)
     label(
         dataset,
         CANDIDATES,
+        embeddings=COLOURS if colours else None,
         out=TRACKS,
         model=model,
-        progress=lambda step: report(0.7 + 0.2 * step.done / max(step.total, 1), f"{step.stage} {step.video}"),
+        progress=lambda step: report(0.8 + 0.1 * step.done / max(step.total, 1), f"{step.stage} {step.video}"),
     )
     report(0.9, "evaluating")
     evaluation = evaluate(dataset, TRACKS, TRUTH, progress=False) if _has_truth(dataset) else None
-    _dress(dataset)
+    show_tracks(dataset)
     result = _count(dataset, evaluation)
     report(1.0, "done")
     return result
@@ -153,10 +161,13 @@ def _has_truth(dataset: fo.Dataset) -> bool:
     return dataset.has_frame_field(TRUTH) and dataset.count(path) > 0
 
 
-def _dress(dataset: fo.Dataset) -> None:
-    """Let the App show the tracks alone, each in a colour of its own."""
-    dataset.app_config.color_scheme = fo.ColorScheme(color_by="instance")
-    dataset.app_config.active_fields = fo.ActiveFields(paths=[f"frames.{TRACKS}"])
+def show_tracks(dataset: fo.Dataset, field: str = TRACKS) -> None:
+    """Let the App show a field of tracks alone, coloured by instance; a server that runs already may not notice."""
+    hues = (np.arange(30) * 0.381966) % 1  # golden angle: neighbours in the list differ most
+    shades = [colorsys.hsv_to_rgb(hue, 0.9, (1.0, 0.75, 0.55)[number % 3]) for number, hue in enumerate(hues)]
+    pool = ["#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades]
+    dataset.app_config.color_scheme = fo.ColorScheme(color_by="instance", color_pool=pool)
+    dataset.app_config.active_fields = fo.ActiveFields(paths=[f"frames.{field}"])
     dataset.save()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 
 import fiftyone as fo
@@ -67,6 +68,8 @@ def test_the_demo_renders_labels_scores_and_says_how_to_see_it(run):
     assert dataset.persistent
     assert dataset.count("frames.spam_tracks.detections") == dataset.count("frames.candidates.detections") > 0
     assert dataset.app_config.color_scheme.color_by == "instance"
+    assert len(set(dataset.app_config.color_scheme.color_pool)) == 30
+    assert dataset.count("frames.candidates.detections.embedding") == dataset.count("frames.candidates.detections")
     assert dataset.app_config.active_fields.paths == ["frames.spam_tracks"]
     assert Path(dataset.first().filepath).suffix == ".mp4"
 
@@ -100,10 +103,12 @@ def test_a_folder_of_ones_own_is_labelled_and_scored_where_it_has_ground_truth(r
     assert "HOTA" in said
     assert "simulated" not in said
     (folder / "gt" / "gt.txt").unlink()
+    shutil.rmtree(folder / "img1")
     code, said, _ = run("--data", str(folder))
     assert code == 0
     assert "HOTA" not in said
     assert "none of the sequences has ground truth" in said
+    assert not fo.load_dataset("tiny-demo").count("frames.candidates.detections.embedding")  # nothing to look at
 
 
 def test_a_dataset_of_somebody_else_stays_as_it_is(tmp_path):
