@@ -19,8 +19,8 @@ DEFAULT_OUT = "spam_tracks"
 UNREVIEWED, IN_REVIEW, REVIEWED = "unreviewed", "in review", "reviewed"
 
 _ATTRIBUTES = {
-    "uncertainty": (fo.FloatField, "calibrated doubt about whether the box is an object, from 0 to 1"),
-    "link_uncertainty": (fo.FloatField, "calibrated doubt about which track the box belongs to, from 0 to 1"),
+    "uncertainty": (fo.FloatField, "calibrated uncertainty whether the box is an object, from 0 to 1"),
+    "link_uncertainty": (fo.FloatField, "calibrated uncertainty which track the box belongs to, from 0 to 1"),
     "source": (fo.StringField, "who said so: model, human, propagated or interpolated"),
     "keyframe": (fo.BooleanField, "whether the box is a keyframe of its track"),
 }

@@ -95,14 +95,20 @@ def _print_table(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     columns = {
-        "candidates": "{:d}", "tracks": "{:d}", "boxes": "{:d}", "interpolated": "{:d}", "kept": "{:d}",
-        "mean_uncertainty": "{:.3f}", "max_uncertainty": "{:.3f}", "seconds": "{:.2f}",
-    }  # fmt: skip
+        "candidates": ("candidates", "{:d}"),
+        "tracks": ("tracks", "{:d}"),
+        "boxes": ("boxes", "{:d}"),
+        "interpolated": ("filled", "{:d}"),
+        "kept": ("kept", "{:d}"),
+        "mean_uncertainty": ("uncertainty", "{:.3f}"),
+        "max_uncertainty": ("greatest", "{:.3f}"),
+        "seconds": ("s", "{:.2f}"),
+    }
     table = Table("video")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
+    for title, _ in columns.values():
+        table.add_column(title, justify="right")
     for name, values in report["videos"].items():
-        table.add_row(name, *(text.format(values[key]) for key, text in columns.items()))
+        table.add_row(name, *(text.format(values[key]) for key, (_, text) in columns.items()))
     table.add_section()
-    table.add_row("all", *(text.format(report["overall"][key]) for key, text in columns.items()), style="bold")
+    table.add_row("all", *(text.format(report["overall"][key]) for key, (_, text) in columns.items()), style="bold")
     Console().print(table)
