@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -60,7 +61,8 @@ def command(ctx: click.Context, data: Path | None, out: Path | None, name: str, 
         _open(result, port)
     else:
         program = "fiftyone" if shutil.which("fiftyone") else str(Path(sys.executable).with_name("fiftyone"))
-        click.echo(f"\nSee it in the App: {program} app launch {name} --address {ADDRESS} --port {port}")
+        words = [program, "app", "launch", name, "--address", ADDRESS, "--port", str(port)]
+        click.echo(f"\nSee it in the App: {shlex.join(words)}")
 
 
 def summary(result: DemoResult, rendered: bool) -> str:

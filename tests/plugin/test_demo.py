@@ -85,6 +85,14 @@ def test_what_is_settled_is_told_in_boxes_and_in_tracks(tmp_path):
     fo.delete_dataset("tiny-demo")
 
 
+def test_the_shipped_model_labels_the_rendered_video(tmp_path):
+    result = demo.run_demo("tiny-demo", tmp_path, recordings=TINY)
+    assert result.evaluation is not None
+    assert result.evaluation.overall.as_dict()["HOTA"] > 0.2
+    assert 0 < result.tracks < result.boxes
+    fo.delete_dataset("tiny-demo")
+
+
 def test_running_it_again_keeps_the_videos_and_replaces_the_dataset(run, tmp_path):
     run()
     images = tmp_path / "sequences" / "tiny" / "img1" / "000001.jpg"
