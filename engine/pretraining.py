@@ -95,9 +95,10 @@ def mean_quality(model: SpamModel, given: Sequence[Stream], settings: LabelSetti
     return total / len(given)
 
 
-# What is tried for every threshold, in this order, each with the others fixed.
+# What is tried for every threshold, in this order, each with the others fixed. At the last level a link is made when it
+# is likelier than not; what is chosen is how much stricter the first levels are, whose errors nothing above can mend.
 CHOICES: tuple[tuple[str, tuple], ...] = (
-    ("link", ((0.5, 0.5), (0.65, 0.5), (0.8, 0.5), (0.8, 0.35), (0.65, 0.35), (0.5, 0.35), (0.9, 0.5))),
+    ("link", ((0.5, 0.5), (0.6, 0.5), (0.7, 0.5), (0.75, 0.5), (0.8, 0.5), (0.7, 0.6))),
     ("track", (0.3, 0.4, 0.5, 0.6)),
     ("box", (0.1, 0.2, 0.3, 0.4, 0.5)),
     ("drop", (0.02, 0.05, 0.1, 0.2)),
