@@ -19,6 +19,7 @@ from .network import SpamNetwork
 from .rounding import round_links
 
 BLOCK_OF_BOXES = 120_000  # boxes that go through the windowed levels together
+PHASE = 341  # frames (binary 101010101) by which windows of every length begin elsewhere in the second pass
 
 
 @dataclass(frozen=True)
@@ -66,47 +67,113 @@ class Chains:
     rival: Tensor
 
 
+@dataclass(frozen=True)
+class _Links:
+    """Links of one pass, by the row of the earlier box: the later box's row (-1 for none), raw logit, level index."""
+
+    to: Tensor
+    logit: Tensor
+    level: Tensor
+
+    @classmethod
+    def nothing(cls, number: int, like: Tensor) -> _Links:
+        none = torch.full((number,), -1, dtype=torch.int64, device=like.device)
+        return cls(none, like.new_full((number,), float("nan")), none.clone())
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """Where a pass ended: the rows still in tracks, their partition, and the links made."""
+
+    rows: Tensor
+    part: Partition
+    links: _Links
+
+
 @torch.no_grad()
 def decode(
     network: SpamNetwork, boxes: BoxColumns, context: Tensor, appearance: Appearance | None, decisions: Decisions,
-    longest: int, num_levels: int | None = None, classify_nodes: bool = True,
+    longest: int, num_levels: int | None = None, classify_nodes: bool = True, consensus: bool = True,
 ) -> Chains:  # fmt: skip
-    """Chains of all lanes; ``longest`` is the length of the longest video in frames."""
-    number = len(boxes)
+    """Chains of all lanes.
+
+    A wrong link of a low level cannot be mended above it, and where windows begin is an accident. With ``consensus``
+    the hierarchy therefore runs twice, with windows that begin elsewhere, and a third time, from its third level on,
+    on what both agree on.
+
+    Args:
+        network: the weights.
+        boxes: of all lanes.
+        context: (N, C) of ``context.describe``.
+        appearance: how to read embeddings, or None.
+        decisions: thresholds.
+        longest: length of the longest video in frames.
+        num_levels: use only that many levels below the seam level.
+        classify_nodes: drop tracklets that are no objects.
+        consensus: make three passes instead of one.
+    """
     levels = plan_levels(longest, num_levels)
-    link_next = boxes.scale.new_full((number,), float("nan"))
-    link_level = torch.full((number,), -1, dtype=torch.int64, device=boxes.time.device)
+
+    def run(columns: BoxColumns, steps: list[Level], links: _Links) -> _Pass:
+        return _run(network, columns, context, appearance, decisions, steps, classify_nodes, links)
+
+    done = run(boxes, levels, _Links.nothing(len(boxes), boxes.scale))
+    if consensus and len(levels) > 3 and len(boxes):
+        other = run(boxes.shifted(PHASE), levels, _Links.nothing(len(boxes), boxes.scale))
+        done = run(boxes, levels[2:], _agreed(boxes, done, other))
+    return _judge(network, boxes, context, appearance, done, levels[-1])
+
+
+def _agreed(boxes: BoxColumns, one: _Pass, two: _Pass) -> _Links:
+    """The links that both passes made and that stay inside a top window."""
+    same = (one.links.to == two.links.to) & (one.links.to >= 0)
+    window = torch.div(boxes.time, WINDOWS[-1], rounding_mode="floor")
+    same &= window[one.links.to.clamp_min(0)] == window
+    lower = torch.minimum(one.links.logit, two.links.logit)
+    return _Links(
+        torch.where(same, one.links.to, -1),
+        torch.where(same, lower, torch.nan),
+        torch.where(same, one.links.level, -1),
+    )
+
+
+def _run(
+    network: SpamNetwork, boxes: BoxColumns, context: Tensor, appearance: Appearance | None, decisions: Decisions,
+    levels: list[Level], classify_nodes: bool, links: _Links,
+) -> _Pass:  # fmt: skip
+    """One pass over the levels (the last is the seam level), from the tracklets that ``links`` already makes."""
     alive: list[Tensor] = []
     parts: list[Partition] = []
     for block in windows_in_blocks(boxes, WINDOWS[-1], BLOCK_OF_BOXES):
         rows = torch.arange(block.start, block.stop, device=boxes.time.device)
-        part = Partition.singletons(len(rows), rows.device)
-        for depth, level in enumerate(levels[:-1]):
+        to = links.to[rows]
+        part = Partition.singletons(len(rows), rows.device).joined((to >= 0).nonzero()[:, 0], to[to >= 0] - block.start)
+        for level in levels[:-1]:
             output = run_level(network, boxes.take(rows), context[rows], part, level, appearance)
-            part, kept = _advance(output, part, level, depth, decisions, classify_nodes, rows, link_next, link_level)
+            part, kept = _advance(output, part, level, decisions, classify_nodes, rows, links)
             rows = rows[kept]
         alive.append(rows)
         parts.append(part)
     rows, part = _concatenate(alive, parts, boxes.time.device)
-    seam = levels[-1]
-    output = run_level(network, boxes.take(rows), context[rows], part, seam, appearance)
-    part, kept = _advance(output, part, seam, len(WINDOWS), decisions, classify_nodes, rows, link_next, link_level)
-    rows = rows[kept]
-    return _judge(network, boxes, context, appearance, rows, part, seam, link_next, link_level)
+    output = run_level(network, boxes.take(rows), context[rows], part, levels[-1], appearance)
+    part, kept = _advance(output, part, levels[-1], decisions, classify_nodes, rows, links)
+    return _Pass(rows[kept], part, links)
 
 
 def _advance(
-    output: LevelOutput, part: Partition, level: Level, depth: int, decisions: Decisions, classify_nodes: bool,
-    rows: Tensor, link_next: Tensor, link_level: Tensor,
+    output: LevelOutput, part: Partition, level: Level, decisions: Decisions, classify_nodes: bool, rows: Tensor,
+    links: _Links,
 ) -> tuple[Partition, Tensor]:  # fmt: skip
     """Round a level: the joined partition, and which of the boxes stay; the links are written down."""
-    share = min(depth / len(WINDOWS), 1.0)
+    depth = len(WINDOWS) if level.window is None else WINDOWS.index(level.window)
+    share = depth / len(WINDOWS)
     limit = torch.logit(torch.tensor(decisions.link[0] * (1 - share) + decisions.link[1] * share))
     source, target = output.edges.source, output.edges.target
     chosen = round_links(source, target, output.edge_logit - limit.to(output.edge_logit))
     from_row = rows[output.nodes.last[source[chosen]]]
-    link_next[from_row] = output.edge_logit[chosen]
-    link_level[from_row] = level.index
+    links.to[from_row] = rows[output.nodes.first[target[chosen]]]
+    links.logit[from_row] = output.edge_logit[chosen]
+    links.level[from_row] = level.index
     joined = part.joined(source[chosen], target[chosen])
     drop = torch.sigmoid(output.node_logit) < decisions.drop
     drop[source[chosen]] = False
@@ -132,17 +199,17 @@ def _concatenate(alive: list[Tensor], parts: list[Partition], device: torch.devi
 
 
 def _judge(
-    network: SpamNetwork, boxes: BoxColumns, context: Tensor, appearance: Appearance | None, rows: Tensor,
-    part: Partition, seam: Level, link_next: Tensor, link_level: Tensor,
-) -> Chains:  # fmt: skip
+    network: SpamNetwork, boxes: BoxColumns, context: Tensor, appearance: Appearance | None, done: _Pass, seam: Level
+) -> Chains:
     """A last look at the finished tracks: validity of every box, and the best links that were not made."""
+    rows, part = done.rows, done.part
     number = len(boxes)
     node = torch.full((number,), -1, dtype=torch.int64, device=rows.device)
     node[rows] = part.node
     logit = boxes.scale.new_full((number,), -20.0)
     rival = boxes.scale.new_full((number,), float("-inf"))
     gone = node < 0
-    link_next[gone], link_level[gone] = float("nan"), -1
+    done.links.logit[gone], done.links.level[gone] = float("nan"), -1
     if len(rows):
         own, own_context = boxes.take(rows), context[rows]
         output = run_level(network, own, own_context, part, seam, appearance)
@@ -151,4 +218,4 @@ def _judge(
         features = box_features(own, own_context, part.node, output.nodes, output.node_logit)
         for piece in torch.arange(len(rows), device=rows.device).split(500_000):  # blocks, not boxes
             logit[rows[piece]] = network.judge_boxes(features[piece], output.state[part.node[piece]])
-    return Chains(node, len(part.first), logit, link_next, link_level, rival)
+    return Chains(node, len(part.first), logit, done.links.logit, done.links.level, rival)

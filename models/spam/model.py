@@ -43,6 +43,8 @@ class LabelSettings:
         smooth: smooth the boxes of every track.
         use_embedding: use embeddings where candidates have them.
         min_boxes: least number of candidates of a track.
+        consensus: run the hierarchy with windows that begin elsewhere as well, and once more on what both agree on;
+            fewer wrong links for about twice the time.
 
     Raises:
         InputError: for values out of range.
@@ -55,6 +57,7 @@ class LabelSettings:
     smooth: bool = True
     use_embedding: bool = True
     min_boxes: int = 2
+    consensus: bool = True
 
     def __post_init__(self) -> None:
         if self.num_levels is not None and not 1 <= self.num_levels <= len(WINDOWS):
@@ -155,7 +158,7 @@ class SpamModel:
         longest = max((info.num_frames for info, _ in videos), default=1)
         chains = decode(
             self.network, boxes, context, appearance, self.decisions, longest, settings.num_levels,
-            settings.node_classification,
+            settings.node_classification, settings.consensus,
         )  # fmt: skip
         return boxes, chains
 
