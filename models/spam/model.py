@@ -107,7 +107,8 @@ class SpamModel:
             network = SpamNetwork(NetworkConfig(**config["network"]))
             network.load_state_dict(tensors)
         except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise InputError(f"weights {file}: not a SPAM model of this version ({error})") from error
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"weights {file}: not a SPAM model of this version ({why})") from error
         return cls(network, Decisions(**decisions), config["version"], device)
 
     def save(self, path: str | Path) -> None:
