@@ -32,6 +32,7 @@ def label(
     out: str = DEFAULT_OUT,
     view: SampleCollection | str | None = None,
     model: Labeller | str | Path | None = None,
+    device: str = "cpu",
     settings: LabelSettings | None = None,
     skip_bad: bool = False,
     progress: bool | Callable[[Step], None] = True,
@@ -50,6 +51,7 @@ def label(
         out: field that the tracks go to.
         view: only the videos of this view, or saved view; it chooses videos, it does not hide boxes.
         model: a loaded model, a file of weights, or None for the default weights.
+        device: where a model that is loaded here runs, as torch names it; the processor by default.
         settings: what to leave out or change; None for the defaults.
         skip_bad: leave out and count candidates and videos that cannot be used, instead of raising.
         progress: whether to show it, on standard error; or a function that is told every step.
@@ -62,7 +64,7 @@ def label(
     if model is None or isinstance(model, (str, Path)):
         from ...models.spam import LabelSettings, SpamModel
 
-        model = SpamModel.load(model)
+        model = SpamModel.load(model, device)
         settings = settings or LabelSettings()
     if callable(progress):
         return label_videos(store, model, settings, progress, skip_bad=skip_bad)

@@ -89,8 +89,10 @@ class SpamModel:
 
         Raises:
             MissingError: if there is no such file.
-            InputError: if the file holds no SPAM weights.
+            InputError: if the file holds no SPAM weights, or the device is not to be had.
         """
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"device {device!r}: torch sees no GPU here; use 'cpu'")
         file = Path(path) if path is not None else DEFAULT_WEIGHTS
         if not file.is_file():
             raise MissingError(f"weights {file}: no such file; leave the model out to use the default weights")

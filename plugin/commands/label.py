@@ -17,12 +17,14 @@ import click
 @click.option("--out", default="spam_tracks", show_default=True, metavar="FIELD", help="Where the tracks go.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
 @click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")
+@click.option("--device", default="cpu", show_default=True, help="Where the model runs, as torch names it: cpu, cuda.")
 @click.option("--skip-bad", is_flag=True, help="Leave out and count candidates and videos that cannot be used.")
 @click.option("--no-node-classification", is_flag=True, help="Keep candidates that the model takes for no objects.")
 @click.option("--levels", type=int, metavar="N", help="Use only N levels of the hierarchy.")
 @click.option("--no-interpolate", is_flag=True, help="Leave the gaps inside tracks open.")
 @click.option("--max-gap", type=float, metavar="SECONDS", help="Fill gaps up to this length.")
 @click.option("--no-smooth", is_flag=True, help="Keep boxes as the detector placed them.")
+@click.option("--fast", is_flag=True, help="One pass of the hierarchy instead of three that must agree.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table, and nothing else.")
 @click.pass_context
 def command(
@@ -33,6 +35,7 @@ def command(
     out: str,
     view: str | None,
     model: str | None,
+    device: str,
     skip_bad: bool,
     as_json: bool,
     **choices: Any,
@@ -59,6 +62,7 @@ def command(
             out=out,
             view=view,
             model=model,
+            device=device,
             settings=_settings(**choices),
             skip_bad=skip_bad,
             progress=not (ctx.obj or {}).get("quiet"),
@@ -76,7 +80,12 @@ def command(
 
 
 def _settings(
-    no_node_classification: bool, levels: int | None, no_interpolate: bool, max_gap: float | None, no_smooth: bool
+    no_node_classification: bool,
+    levels: int | None,
+    no_interpolate: bool,
+    max_gap: float | None,
+    no_smooth: bool,
+    fast: bool,
 ) -> Any:
     from ...models.spam import LabelSettings
 
@@ -85,6 +94,7 @@ def _settings(
         "num_levels": levels,
         "interpolate": not no_interpolate,
         "smooth": not no_smooth,
+        "consensus": not fast,
     }
     return LabelSettings(**chosen) if max_gap is None else LabelSettings(**chosen, max_gap_seconds=max_gap)
 
