@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from spam_plugin.models.columns import Candidates, Source, Tracks, VideoInfo
 from spam_plugin.models.errors import InputError, MissingError
-from spam_plugin.models.spam import LabelSettings, SpamModel
+from spam_plugin.models.spam import LabelSettings, SpamModel, decoding
 from spam_plugin.models.synthetic.streams import StreamSettings, simulate_stream
 
 Video = tuple[VideoInfo, Candidates]
@@ -58,6 +58,7 @@ ANY_SETTINGS = st.builds(
     smooth=st.booleans(),
     use_embedding=st.booleans(),
     min_boxes=st.integers(1, 3),
+    consensus=st.booleans(),
 )
 
 
@@ -211,6 +212,18 @@ def test_an_object_that_crosses_the_border_of_the_top_window_is_one_track(
     identity = who[tracks.candidate_index[used]]
     assert len(identity) > 0.9 * near.sum()
     assert all(len(np.unique(tracks.track_index[used][identity == n])) == 1 for n in range(3))
+
+
+@pytest.mark.parametrize("consensus", [True, False])
+def test_labels_do_not_depend_on_how_many_boxes_are_taken_at_once(
+    model: SpamModel, walkers: Callable, monkeypatch: pytest.MonkeyPatch, consensus: bool
+) -> None:
+    wish = LabelSettings(consensus=consensus)
+    videos = [walkers(9, num_frames=1300, start=100, objects=2)[:2], walkers(10, num_frames=1200, objects=1)[:2]]
+    whole = model.label(videos, wish)
+    monkeypatch.setattr(decoding, "BLOCK_OF_BOXES", 100)
+    for one, two in zip(whole, model.label(videos, wish), strict=True):
+        assert_same_tracks(one, two)
 
 
 def test_a_longer_gap_than_the_cap_stays_open(model: SpamModel, walkers: Callable) -> None:
