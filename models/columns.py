@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 
+FARTHEST = 1e6  # pixels: beyond it lies no image, and single precision blurs boxes
+
 
 class Source(IntEnum):
     """Who said that a box is there."""
@@ -87,14 +89,15 @@ class Candidates:
         if self.frame.min() < 0 or (np.diff(self.frame) < 0).any():
             raise InputError("candidates: frames must be 0-based and sorted")
         sides = self.xyxy[:, 2:] - self.xyxy[:, :2]
-        bad = ~(np.isfinite(self.xyxy).all(1) & (sides > 0).all(1) & np.isfinite(self.score))
+        bad = ~((np.abs(self.xyxy) <= FARTHEST).all(1) & (sides > 0).all(1) & np.isfinite(self.score))
         if self.embedding is not None:
             bad |= ~np.isfinite(self.embedding).all(1)
         if bad.any():
             row = int(bad.argmax())
             raise InputError(
                 f"candidates: row {row} (frame {int(self.frame[row])}) has box {self.xyxy[row].tolist()} and score "
-                f"{float(self.score[row])}; boxes need area, and boxes, scores and embeddings must be finite"
+                f"{float(self.score[row])}; boxes need area and coordinates within {FARTHEST:g} pixels, scores and "
+                "embeddings must be finite"
             )
 
     def __len__(self) -> int:

@@ -70,7 +70,12 @@ class BoxColumns:
 
     def shifted(self, frames: int) -> BoxColumns:
         """The same boxes, all times later by fewer frames than the alignment of the lanes."""
-        return replace(self, time=self.time + frames)
+        return replace(self, time=self.time + frames, lane_start=self.lane_start + frames)
+
+    @property
+    def lane_last(self) -> Tensor:
+        """(L,) last moment before the next lane begins."""
+        return torch.cat([self.lane_start[1:] - 1, self.lane_start.new_full((1,), torch.iinfo(torch.int64).max // 2)])
 
     def take(self, rows: Tensor) -> BoxColumns:
         """The boxes of these rows (ascending index or mask)."""
@@ -124,7 +129,7 @@ def _embeddings(
 ) -> Tensor | None:
     """Unit vectors of all lanes, zero-padded to the widest; None if no video has any."""
     widths = [c.embedding.shape[1] for _, c in videos if c.embedding is not None]
-    if not widths:
+    if not widths or not lanes:
         return None
     parts = []
     width = min(max(widths), EMBEDDING_SIZE)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import geometry
 from .columns import BoxColumns
-from .pairs import blocks_of_pairs, rank_within
+from .pairs import blocks_of_pairs
 from .stabilisation import Partners
 
 BINS = 16
@@ -30,7 +30,7 @@ def describe(boxes: BoxColumns) -> tuple[Tensor, Partners]:
     """(N, len(NAMES)) float32 context of every box, each column about of unit size."""
     lanes = len(boxes.lane_rate)
     count = torch.bincount(boxes.lane, minlength=lanes).clamp_min(1)
-    rank = (rank_within(boxes.lane, boxes.score) + 0.5) / count[boxes.lane]
+    rank = _rank(boxes, count)
     support, partners = temporal_support(boxes)
     curve = _support_curve(boxes.lane, rank, support, lanes)
     calibrated = _read_curve(curve, boxes.lane, rank)
@@ -77,17 +77,40 @@ def temporal_support(boxes: BoxColumns) -> tuple[Tensor, Partners]:
     return best.mean(0), Partners(before[mutual], after[mutual])
 
 
-def _relative_score(boxes: BoxColumns, count: Tensor) -> Tensor:
-    """(N,) in [0, 1]: place of the score between the lane's lowest and highest percent."""
+def _rank(boxes: BoxColumns, count: Tensor) -> Tensor:
+    """(N,) in (0, 1): share of the lane's scores below each one, equal scores at the middle of their places."""
+    order = _by_score(boxes)
+    lane, score = boxes.lane[order], boxes.score[order]
+    fresh = torch.ones_like(order, dtype=torch.bool)
+    fresh[1:] = (lane[1:] != lane[:-1]) | (score[1:] != score[:-1])
+    group = fresh.cumsum(0) - 1
+    first = fresh.nonzero()[:, 0]
+    last = torch.cat([first[1:], first.new_tensor([len(order)])])
+    begin = (count.cumsum(0) - count)[lane]
+    place = (first + last)[group].double() / 2 - begin
+    rank = torch.empty(len(order), device=order.device)
+    rank[order] = (place / count[lane]).float()
+    return rank
+
+
+def _by_score(boxes: BoxColumns) -> Tensor:
+    """(N,) rows sorted by lane and then score."""
     order = torch.argsort(boxes.score, stable=True)
-    order = order[torch.argsort(boxes.lane[order], stable=True)]
+    return order[torch.argsort(boxes.lane[order], stable=True)]
+
+
+def _relative_score(boxes: BoxColumns, count: Tensor) -> Tensor:
+    """(N,) in [0, 1]: place of the score between the lane's lowest and highest percent; 0 where all are equal."""
+    order = _by_score(boxes)
     begin = count.cumsum(0) - count
-    last = len(order) - 1
+    score, last = boxes.score.double(), len(order) - 1
     low, high = (
-        boxes.score[order[(begin + (share * (count - 1)).long()).clamp(0, last)]] if last >= 0 else count.float()
+        score[order[(begin + (share * (count - 1)).long()).clamp(0, last)]] if last >= 0 else count.double()
         for share in (0.01, 0.99)
     )
-    return ((boxes.score - low[boxes.lane]) / (high - low).clamp_min(1e-9)[boxes.lane]).clamp(0, 1)
+    spread = (high - low)[boxes.lane]
+    inside = (score - low[boxes.lane]) / torch.where(spread > 0, spread, 1.0)
+    return torch.where(spread > 0, inside, 0.0).clamp(0, 1).float()
 
 
 def _support_curve(lane: Tensor, rank: Tensor, support: Tensor, lanes: int) -> Tensor:

@@ -54,6 +54,7 @@ def build_edges(
         appearance: how to read distances of embeddings; None without embeddings.
     """
     limit = nodes.end + torch.minimum(max_gap, _reach(nodes, boxes))
+    limit = torch.minimum(limit, boxes.lane_last[nodes.lane])
     if window is not None:
         limit = torch.minimum(limit, (nodes.end // window + 1) * window - 1)
     first = torch.searchsorted(nodes.start, nodes.end, right=True)

@@ -45,7 +45,7 @@ def node_identity(partition: Partition, identity: Tensor) -> Tensor:
 
 
 def edge_targets(edges: Edges, output: LevelOutput, identity: Tensor) -> Tensor:
-    """(E,) float: 1 where both ends are one object and no other surviving pair of either end is nearer in time."""
+    """(E,) float: 1 where both ends are one object and, for one of them, no surviving pair is nearer in time."""
     i, j = edges.source, edges.target
     same = (identity[i] == identity[j]) & (identity[i] >= 0)
     nodes = len(identity)

@@ -75,3 +75,15 @@ def test_true_boxes_have_more_support_than_false_ones(walkers: Callable) -> None
     info, given, who = walkers(5, false=1.0)
     support = context_of([(info, given)])[0][:, NAMES.index("support")].numpy()
     assert support[who >= 0].mean() > support[who < 0].mean() + 0.3
+
+
+def test_equal_scores_have_one_rank_whenever_they_come():
+    frames = np.arange(40)
+    boxes = np.tile([100, 100, 150, 200.0], (40, 1)).astype("f4")
+    columns = gather_boxes(
+        [(VideoInfo("v", 40, 640, 480, 25.0), Candidates(frames, boxes, np.full(40, 0.7, "f4"), np.zeros(40, "i8")))],
+        512,
+        torch.device("cpu"),
+    )
+    rank = describe(columns)[0][:, NAMES.index("rank")]
+    assert torch.allclose(rank, torch.zeros(40), atol=1e-6)

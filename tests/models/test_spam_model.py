@@ -289,3 +289,30 @@ def test_a_saved_model_labels_as_before(tmp_path: Path, model: SpamModel, walker
     assert again.decisions == model.decisions
     video = walkers(4, false=1.0)[:2]
     assert equal(model.label([video])[0], again.label([video])[0])
+
+
+def test_tracks_of_two_classes_and_two_videos_stay_apart_at_any_frame_rate(model):
+    frame, kind = np.repeat(np.arange(512), 2), np.tile([0, 1], 512)
+    box = np.tile([100, 100, 150, 200.0], (1024, 1)) + np.random.default_rng(1).normal(0, 1, (1024, 4))
+    candidates = Candidates(frame, box.astype("f4"), np.full(1024, 0.5, "f4"), kind)
+    video = VideoInfo("fast", 512, 640, 480, 240.0)
+    both = model.label([(video, candidates), (video, candidates)])
+    assert [tracks.num_tracks for tracks in both] == [2, 2]
+
+
+def test_a_video_without_candidates_but_with_an_embedding_column_has_no_tracks(model):
+    nothing = Candidates(*(np.zeros(shape, kind) for shape, kind in ((0, "i8"), ((0, 4), "f4"), (0, "f4"), (0, "i8"))),
+                         np.zeros((0, 5), "f4"))  # fmt: skip
+    assert len(model.label([(VideoInfo("empty", 5, 64, 48, 25.0), nothing)])[0]) == 0
+
+
+def test_scores_as_far_apart_as_single_precision_allows_are_only_scores(model, walkers):
+    video, candidates, _ = walkers()
+    wild = np.where(candidates.score > np.median(candidates.score), 3e38, -3e38).astype("f4")
+    wilder = Candidates(candidates.frame, candidates.xyxy, wild, candidates.class_index)
+    assert model.label([(video, wilder)])[0].num_tracks > 0
+
+
+def test_boxes_beyond_any_image_are_refused_with_their_frame():
+    with pytest.raises(InputError, match="frame 3"):
+        Candidates(np.array([3]), np.array([[0, 0, 1e9, 10]], "f4"), np.ones(1, "f4"), np.zeros(1, "i8"))
