@@ -27,6 +27,7 @@ from .columns import BoxColumns, gather_boxes
 from .context import describe
 from .graph import fit_appearance
 from .hierarchy import WINDOWS, LevelOutput, Partition, plan_levels, run_level
+from .model import SpamModel
 from .network import NetworkConfig, SpamNetwork
 from .rounding import round_links
 from .stabilisation import stabilise
@@ -47,6 +48,9 @@ class PretrainConfig:
         truth_rounding: iterations over which rounding by the truth fades out.
         gamma: focusing of the edges' loss.
         save_every: iterations between checkpoints.
+        crowds: share of streams that are short and dense. With more than the default, half of these have detectors that
+            see through occlusion and whose boxes scatter independently.
+        start: weights file to start from instead of nothing; all levels are then trained at once.
     """
 
     seed: int = 0
@@ -58,11 +62,15 @@ class PretrainConfig:
     truth_rounding: int = 500
     gamma: float = 1.0
     save_every: int = 100
+    crowds: float = 0.15
+    start: str = ""
 
     def __post_init__(self) -> None:
         for key in ("iterations", "boxes", "unlock_every", "save_every"):
             if getattr(self, key) < 1:
                 raise InputError(f"pretraining: {key} is {getattr(self, key)}; it must be at least 1")
+        if not 0 <= self.crowds <= 0.9:
+            raise InputError(f"pretraining: crowds is {self.crowds}; it must lie in [0, 0.9]")
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def make_batch(streams: list[Stream], device: torch.device) -> Batch:
     return Batch(stabilise(boxes, partners), context, Truth(identity, valid), longest)
 
 
-def draw_batch(seed: int, iteration: int, boxes: int, device: torch.device) -> Batch:
+def draw_batch(seed: int, iteration: int, boxes: int, device: torch.device, crowds: float = 0.15) -> Batch:
     """The batch of an iteration: the same seed gives the same streams."""
     rng = np.random.default_rng([seed, iteration])
     streams, total = [], 0
@@ -97,8 +105,10 @@ def draw_batch(seed: int, iteration: int, boxes: int, device: torch.device) -> B
         settings = StreamSettings()
         if kind < 0.1:
             settings = replace(settings, num_frames=(300, 700), density=(2.0, 8.0))
-        elif kind < 0.25:
+        elif kind < 0.1 + crowds:
             settings = replace(settings, num_frames=(24, 80), density=(25.0, 70.0))
+            if crowds > 0.15:
+                settings = replace(settings, blind_share=0.5, independent_share=0.7)
         stream = simulate_stream(int(rng.integers(1 << 40)), settings)
         if len(stream.candidates) < 20 or len(stream.candidates) > 2 * boxes:
             continue
@@ -208,15 +218,18 @@ def pretrain(
         optimiser, config.learning_rate, total_steps=config.iterations + 1, pct_start=0.1, final_div_factor=100
     )
     begin = _resume(folder / "checkpoint.pt", config, network, optimiser, schedule)
-    if begin == 0:
+    if begin == 0 and config.start:
+        network.load_state_dict(SpamModel.load(config.start, str(device)).network.state_dict())
+    elif begin == 0:
         measure_features(network, config.seed, device)
     network.train()
     recent: list[HierarchyLoss] = []
     for iteration in range(begin, config.iterations):  # optimiser steps
-        batch = draw_batch(config.seed, iteration, config.boxes, device)
+        batch = draw_batch(config.seed, iteration, config.boxes, device, config.crowds)
         rng = np.random.default_rng([config.seed, iteration, 1])
         share = max(0.0, 1 - iteration / max(config.truth_rounding, 1)) * 0.7 + 0.05
-        loss = hierarchy_loss(network, batch, 2 + iteration // config.unlock_every, rng, share, config.gamma)
+        unlocked = len(WINDOWS) + 2 if config.start else 2 + iteration // config.unlock_every
+        loss = hierarchy_loss(network, batch, unlocked, rng, share, config.gamma)
         optimiser.zero_grad()
         loss.total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

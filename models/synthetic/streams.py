@@ -27,6 +27,8 @@ class StreamSettings:
         frame_rate: frames per second, log-uniform.
         embedding_share: share of streams that have appearance vectors.
         people_share: share of streams with people; the rest has cars.
+        blind_share: share of detectors that see hidden objects as well as others.
+        independent_share: share of detectors whose boxes scatter independently from frame to frame.
     """
 
     num_frames: tuple[int, int] = (64, 256)
@@ -34,6 +36,8 @@ class StreamSettings:
     frame_rate: tuple[float, float] = (7.0, 30.0)
     embedding_share: float = 0.35
     people_share: float = 0.75
+    blind_share: float = 0.15
+    independent_share: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def simulate_stream(seed: int, settings: StreamSettings | None = None) -> Stream
     density = float(log_uniform(rng, *settings.density))
     people = bool(rng.random() < settings.people_share)
     scene = simulate_scene(rng, frames, density if people else min(density, 12.0), rate, people)
-    boxes = _detect(rng, scene)
+    boxes = _detect(rng, scene, settings)
     boxes = _merge(boxes, _false_boxes(rng, scene, boxes))
     boxes = _cut(rng, boxes)
     return _finish(rng, scene, boxes, f"stream-{seed}", rng.random() < settings.embedding_share)
@@ -93,11 +97,11 @@ def _take(boxes: _Boxes, rows: NDArray) -> _Boxes:
     return _Boxes(*(getattr(boxes, key)[rows] for key in _Boxes.__dataclass_fields__))
 
 
-def _detect(rng: Generator, scene: Scene) -> _Boxes:
+def _detect(rng: Generator, scene: Scene, settings: StreamSettings) -> _Boxes:
     """What the detector sees of the true objects: hits, duplicates and merged boxes."""
     frames, count = scene.present.shape
     rate = scene.frame_rate
-    blind_to_occlusion = rng.random() < 0.15
+    blind_to_occlusion = rng.random() < settings.blind_share
     steep = 0.0 if blind_to_occlusion else rng.uniform(4.0, 14.0)
     slow = correlated_noise(rng, frames, count, rate * log_uniform(rng, 0.08, 1.0))
     fast = rng.standard_normal((frames, count))
@@ -114,12 +118,14 @@ def _detect(rng: Generator, scene: Scene) -> _Boxes:
     hit = scene.present & (quality > limit)
     frame, obj = np.nonzero(hit)
     excess = quality[hit] - limit
-    boxes = _locate(rng, scene, frame, obj, excess)
+    boxes = _locate(rng, scene, frame, obj, excess, settings.independent_share)
     found = _Boxes(frame, boxes, excess, obj, obj)
     return _merge(found, _duplicates(rng, scene, found), _unions(rng, scene, found))
 
 
-def _locate(rng: Generator, scene: Scene, frame: NDArray, obj: NDArray, excess: Array) -> Array:
+def _locate(
+    rng: Generator, scene: Scene, frame: NDArray, obj: NDArray, excess: Array, independent_share: float
+) -> Array:
     """(N, 4) boxes with the detector's localisation noise."""
     frames, count = scene.present.shape
     true = scene.xyxy[frame, obj]
@@ -127,7 +133,7 @@ def _locate(rng: Generator, scene: Scene, frame: NDArray, obj: NDArray, excess: 
     centre = (true[:, :2] + true[:, 2:]) / 2
     amount = log_uniform(rng, 0.008, 0.07)
     per_side = bool(rng.random() < 0.3)  # noise in units of each side, else of the smaller one
-    slow_share = rng.uniform(0, 0.8) if rng.random() < 0.6 else 0.0
+    slow_share = rng.uniform(0, 0.8) if rng.random() < 1 - independent_share else 0.0
     slow = correlated_noise(rng, frames, 4 * count, scene.frame_rate * log_uniform(rng, 0.1, 0.8))
     slow = slow.reshape(frames, count, 4)[frame, obj]
     noise = np.sqrt(slow_share) * slow + np.sqrt(1 - slow_share) * rng.standard_normal((len(frame), 4))
@@ -192,10 +198,10 @@ def _false_boxes(rng: Generator, scene: Scene, found: _Boxes) -> _Boxes:
     """Boxes where no object is: once, or again and again at a place of the world."""
     frames, count = scene.present.shape
     density = max(len(found.frame) / frames, 0.5)
-    single_share = log_uniform(rng, 0.01, 0.9)
-    place_share = 0.0 if rng.random() < 0.12 else log_uniform(rng, 0.1, 3.0)
-    # a detector that reports that much rubbish was asked for everything that it finds, and scores most of it low
-    margin = rng.uniform(1.2, 3.2) if single_share + 0.4 * place_share > 0.6 else rng.uniform(0.3, 3.0)
+    # Candidates are over-complete: detectors are asked for more than they are sure of, and score most of the rest low.
+    single_share = log_uniform(rng, 0.03, 1.2)
+    place_share = 0.0 if rng.random() < 0.08 else log_uniform(rng, 0.15, 4.0)
+    margin = rng.uniform(1.5, 3.2) if single_share + 0.4 * place_share > 0.6 else rng.uniform(0.8, 3.0)
     number = rng.poisson(density * single_share * frames)
     frame = rng.integers(0, frames, number)
     single = _Boxes(frame, _false_shapes(rng, scene, found, frame), _false_quality(rng, found, number, margin, 0.0),

@@ -20,11 +20,24 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of every stream.")
 @click.option("--iterations", default=4200, show_default=True, help="Optimiser steps.")
 @click.option("--boxes", default=4500, show_default=True, help="Boxes in a batch, about.")
+@click.option("--learning-rate", default=3e-3, show_default=True, help="Greatest step of the optimiser.")
+@click.option("--crowds", default=0.15, show_default=True, help="Share of dense streams.")
+@click.option("--start", default="", metavar="PATH", help="Weights to start from instead of nothing.")
 @click.option("--held-out", default=30, show_default=True, help="Streams each for calibration, thresholds and scores.")
 @click.option("--device", default="cpu", show_default=True, help="As torch names it: cpu, cuda, cuda:1.")
 @click.option("--threads", default=1, show_default=True, help="Processor threads; more is often slower.")
 def command(
-    out: Path, work: Path | None, seed: int, iterations: int, boxes: int, held_out: int, device: str, threads: int
+    out: Path,
+    work: Path | None,
+    seed: int,
+    iterations: int,
+    boxes: int,
+    learning_rate: float,
+    crowds: float,
+    start: str,
+    held_out: int,
+    device: str,
+    threads: int,
 ) -> None:
     """Train the hierarchy on simulated streams, calibrate it, and write weights with a record of how they were made.
 
@@ -44,9 +57,12 @@ def command(
         raise InputError(f"--device {device}: torch sees no GPU here; use --device cpu")
     torch.set_num_threads(threads)
     console = Console(stderr=True)
-    config = PretrainConfig(seed=seed, iterations=iterations, boxes=boxes)
+    config = PretrainConfig(
+        seed=seed, iterations=iterations, boxes=boxes, learning_rate=learning_rate, crowds=crowds, start=start
+    )
     asked = (
         f"spam-plugin pretrain --out {out.name} --seed {seed} --iterations {iterations} --boxes {boxes} "
+        f"--learning-rate {learning_rate:g} --crowds {crowds:g}{f' --start {Path(start).name}' if start else ''} "
         f"--held-out {held_out} --device {device}"
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
