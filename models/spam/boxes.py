@@ -10,9 +10,10 @@ from .tracklets import Tracklets
 
 
 def box_features(boxes: BoxColumns, context: Tensor, node: Tensor, nodes: Tracklets, node_logit: Tensor) -> Tensor:
-    """(N, NUM_BOX_FEATURES): what is known of every box and of its place in its track.
+    """(N, 11): how every box sits between its neighbours in the track, and what the network says of the track.
 
-    The box's own context, how it sits between its neighbours in the track, and the track's verdict.
+    Together with the box's own context these are the features of ``SpamNetwork.judge_boxes``; they are not put together
+    here, as for an hour of video that would be the largest array of all.
     """
     order = torch.argsort(node, stable=True)
     group = node[order]
@@ -40,6 +41,6 @@ def box_features(boxes: BoxColumns, context: Tensor, node: Tensor, nodes: Trackl
             context[order, 1] - nodes.context[group, 1], node_logit[group].clamp(-6, 6),
         ], 1,
     )  # fmt: skip
-    out = torch.empty(len(order), own.shape[1] + context.shape[1], device=node.device)
-    out[order] = torch.cat([context[order], own], 1)
+    out = torch.empty_like(own)
+    out[order] = own
     return out

@@ -215,7 +215,8 @@ def _judge(
         output = run_level(network, own, own_context, part, seam, appearance)
         rival.scatter_reduce_(0, rows[output.nodes.last[output.edges.source]], output.edge_logit, "amax")
         rival.scatter_reduce_(0, rows[output.nodes.first[output.edges.target]], output.edge_logit, "amax")
-        features = box_features(own, own_context, part.node, output.nodes, output.node_logit)
+        place = box_features(own, own_context, part.node, output.nodes, output.node_logit)
         for piece in torch.arange(len(rows), device=rows.device).split(500_000):  # blocks, not boxes
-            logit[rows[piece]] = network.judge_boxes(features[piece], output.state[part.node[piece]])
+            states = output.state[part.node[piece]]
+            logit[rows[piece]] = network.judge_boxes(own_context[piece], place[piece], states)
     return Chains(node, len(part.first), logit, done.links.logit, done.links.level, rival)

@@ -165,12 +165,12 @@ def _features(
     out += [cost[:, None].clamp(-3, 6), rival.clamp(-4, 4)]
     noise = (nodes.noise[i, :2].norm(dim=1) + nodes.noise[j, :2].norm(dim=1)) / 2
     out += [torch.log(noise + 0.01)[:, None]]
-    if appearance is None:
-        out += [torch.zeros_like(scale), torch.zeros_like(scale), torch.zeros_like(scale)]
-    else:
-        evidence = appearance.evidence(nodes, i, j)
-        known = appearance.known[nodes.lane[i]].float()
-        out += [evidence[:, None], (evidence - _best_rival(i, j, evidence, len(nodes)))[:, None], known[:, None]]
+    # Without embeddings the evidence is nil, but whether a pair has rivals at all is still told.
+    nil = torch.zeros_like(cost)
+    evidence = nil if appearance is None else appearance.evidence(nodes, i, j)
+    known = nil if appearance is None else appearance.known[nodes.lane[i]].float()
+    lead = evidence - _best_rival(i, j, evidence, len(nodes))
+    out += [evidence[:, None], lead[:, None], known[:, None]]
     return torch.cat(out, 1)
 
 

@@ -142,9 +142,10 @@ class SpamNetwork(nn.Module):
         out: tuple[Tensor, Tensor, Tensor] = block(self.node_scale(nodes), self.edge_scale(edges), edge_index, level)
         return out
 
-    def judge_boxes(self, features: Tensor, states: Tensor) -> Tensor:
-        """(N,) validity logits of boxes from their features (N, NUM_BOX_FEATURES) and their track's state."""
-        return self.box_head(torch.cat([self.box_scale(features), states], 1))[:, 0]
+    def judge_boxes(self, context: Tensor, place: Tensor, states: Tensor) -> Tensor:
+        """(N,) validity logits of boxes from their context, ``boxes.box_features`` and their track's state."""
+        features = self.box_scale(torch.cat([context, place], 1))
+        return self.box_head(torch.cat([features, states], 1))[:, 0]
 
 
 NUM_BOX_FEATURES = len(NAMES) + 11

@@ -168,10 +168,8 @@ def hierarchy_loss(
             boxes, context, truth = boxes.take(rows), context[rows], truth.take(rows)
         partition = joined
     assert output is not None
-    logit = network.judge_boxes(
-        box_features(boxes, context, partition.node, output.nodes, output.node_logit.detach()),
-        output.state[partition.node],
-    )
+    place = box_features(boxes, context, partition.node, output.nodes, output.node_logit.detach())
+    logit = network.judge_boxes(context, place, output.state[partition.node])
     # A box is worth keeping in a track only if it lies on the track's own object.
     own = node_identity(partition, truth.identity)[partition.node]
     good = truth.valid & ((own == truth.identity) | (output.nodes.count[partition.node] == 1))

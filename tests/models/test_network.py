@@ -82,5 +82,6 @@ def test_features_far_outside_what_training_saw_stay_harmless(network: SpamNetwo
     nodes, edges, index = random_graph(9, 6, 10)
     for out in network(nodes * 1e30, edges * -1e30, index, 0):
         assert out.isfinite().all()
-    logit = network.judge_boxes(torch.full((2, NUM_BOX_FEATURES), 1e30), torch.zeros(2, network.config.node_size))
+    far = torch.full((2, NUM_BOX_FEATURES), 1e30)
+    logit = network.judge_boxes(far[:, :9], far[:, 9:], torch.zeros(2, network.config.node_size))
     assert logit.isfinite().all()

@@ -34,6 +34,7 @@ def any_video(draw: st.DrawFn) -> Video:
     centre = rng.uniform(-0.2, 1.2, (count, 2)) * [640, 480]
     if draw(st.booleans()):  # all near one place
         centre = 300 + rng.normal(0, 0.1, (count, 2)) * side
+    side = np.minimum(side, 1e6)
     xyxy = np.concatenate([centre - side / 2, centre + side / 2], 1)
     if count > 4 and draw(st.booleans()):
         frame[1:4], xyxy[1:4] = frame[0], xyxy[0]
@@ -44,7 +45,7 @@ def any_video(draw: st.DrawFn) -> Video:
         "constant": np.full(count, 0.5), "uniform": rng.random(count), "normal": rng.normal(-50, 10, count),
         "wild": np.exp(rng.normal(0, 20, count)) * rng.choice([-1, 1], count),
     }[kind]  # fmt: skip
-    embedding = rng.normal(size=(count, 5)).astype(np.float32) if count and draw(st.booleans()) else None
+    embedding = rng.normal(size=(count, 5)).astype(np.float32) if draw(st.booleans()) else None
     classes = rng.integers(0, draw(st.sampled_from([1, 3, 50])), count)
     info = VideoInfo("any", frames, 640, 480, draw(st.sampled_from([1.0, 7.0, 29.97, 120.0])))
     return info, Candidates(frame, xyxy.astype(np.float32), score.astype(np.float32), classes, embedding)
