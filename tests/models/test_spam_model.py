@@ -31,10 +31,10 @@ def any_video(draw: st.DrawFn) -> Video:
     side = 10.0 ** draw(st.sampled_from([-2, 0, 2, 5])) * np.exp(
         rng.normal(0, draw(st.sampled_from([0.0, 2.0])), (count, 2))
     )
+    side = np.minimum(side, 3e5)
     centre = rng.uniform(-0.2, 1.2, (count, 2)) * [640, 480]
     if draw(st.booleans()):  # all near one place
         centre = 300 + rng.normal(0, 0.1, (count, 2)) * side
-    side = np.minimum(side, 1e6)
     xyxy = np.concatenate([centre - side / 2, centre + side / 2], 1)
     if count > 4 and draw(st.booleans()):
         frame[1:4], xyxy[1:4] = frame[0], xyxy[0]
