@@ -8,7 +8,7 @@ import click
 
 
 @click.command(
-    epilog="Example: spam-plugin pretrain --out weights/mine.safetensors --iterations 4200   "
+    epilog="Example: spam-plugin pretrain --out weights/mine.safetensors --iterations 2800   "
     "then: spam-plugin label DATASET --model weights/mine.safetensors"
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Weights file to write.")
@@ -18,7 +18,7 @@ import click
     help="Folder of checkpoint and log; a run that was stopped goes on from there. Default: OUT without its suffix.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of every stream.")
-@click.option("--iterations", default=4200, show_default=True, help="Optimiser steps.")
+@click.option("--iterations", default=2800, show_default=True, help="Optimiser steps.")
 @click.option("--boxes", default=4500, show_default=True, help="Boxes in a batch, about.")
 @click.option("--learning-rate", default=3e-3, show_default=True, help="Greatest step of the optimiser.")
 @click.option("--crowds", default=0.15, show_default=True, help="Share of dense streams.")
