@@ -154,7 +154,8 @@ def make_weights(
     scores = score_streams(model, held_out_streams(config.seed + 3, held_out)).as_dict()
     kept = {key: round(float(scores[key]), 4) for key in ("HOTA", "DetA", "AssA", "IDF1", "MOTA")}
     record = target.with_suffix(".json")
-    content = {"version": version, "command": command, "config": asdict(config) | {"start": Path(config.start).name}, "code_sha256": code,
+    settings = asdict(config) | {"start": Path(config.start).name}
+    content = {"version": version, "command": command, "config": settings, "code_sha256": code,
                "decisions": asdict(model.decisions), "synthetic_scores": kept}  # fmt: skip
     record.write_text(json.dumps(content, indent=1) + "\n")
     shutil.copyfile(folder / "log.jsonl", target.with_suffix(".log"))
