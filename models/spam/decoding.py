@@ -120,7 +120,9 @@ def decode(
     done = run(boxes, levels, _Links.nothing(len(boxes), boxes.scale))
     if consensus and len(levels) > 3 and len(boxes):
         other = run(boxes.shifted(PHASE), levels, _Links.nothing(len(boxes), boxes.scale))
-        done = run(boxes, levels[2:], _agreed(boxes, done, other))
+        both = _agreed(boxes, done, other)
+        del done, other  # an hour of video leaves much behind
+        done = run(boxes, levels[2:], both)
     return _judge(network, boxes, context, appearance, done, levels[-1])
 
 
@@ -216,7 +218,7 @@ def _judge(
         rival.scatter_reduce_(0, rows[output.nodes.last[output.edges.source]], output.edge_logit, "amax")
         rival.scatter_reduce_(0, rows[output.nodes.first[output.edges.target]], output.edge_logit, "amax")
         place = box_features(own, own_context, part.node, output.nodes, output.node_logit)
-        for piece in torch.arange(len(rows), device=rows.device).split(500_000):  # blocks, not boxes
+        for piece in torch.arange(len(rows), device=rows.device).split(50_000):  # blocks, not boxes
             states = output.state[part.node[piece]]
             logit[rows[piece]] = network.judge_boxes(own_context[piece], place[piece], states)
     return Chains(node, len(part.first), logit, done.links.logit, done.links.level, rival)

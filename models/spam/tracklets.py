@@ -16,6 +16,7 @@ from .columns import BoxColumns
 from .context import NAMES
 
 # Time constants of the end fits in seconds, and the ridge on their velocity: (noise / expected speed)^2 in s^2.
+PIECE = 200_000  # boxes whose moments are in memory at once
 HORIZONS = ((0.2, 4e-4), (1.2, 4e-3))
 
 
@@ -90,28 +91,43 @@ def _end_fits(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Straight-line fits at both ends: states and velocities, effective counts, spread around the short fit."""
     nodes = len(first)
-    rate = boxes.rate
-    fits, weights, noise = [], [], None
+    fits, weights = [], []
+    noise = boxes.scale.new_zeros(nodes, 4)
+    pieces = torch.arange(len(boxes), device=node.device).split(PIECE)
     for anchor, sign in ((last, -1.0), (first, 1.0)):
-        base = boxes.state[anchor]
-        away = (boxes.time - boxes.time[anchor][node]).float() / rate  # seconds, signed
-        offset = boxes.state - base[node]
+        base, moment = boxes.state[anchor], boxes.time[anchor]
+
+        def seen_from(
+            rows: Tensor, base: Tensor = base, moment: Tensor = moment, sign: float = sign, horizon: float = 1.0
+        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            """Node, signed seconds from the end, offset from its state, and weight of some boxes."""
+            own = node[rows]
+            away = (boxes.time[rows] - moment[own]).float() / boxes.lane_rate[boxes.lane[rows]]
+            return own, away, boxes.state[rows] - base[own], torch.exp(-sign * away / horizon)
+
         for horizon, ridge in HORIZONS:
-            w = torch.exp(-sign * away / horizon)
-            columns = torch.cat(
-                [torch.stack([w, w * away, w * away**2], 1), w[:, None] * offset, (w * away)[:, None] * offset], 1
-            )
-            s = group_sum(columns, node, nodes)
+            s = boxes.scale.new_zeros(nodes, 11)
+            for rows in pieces:  # blocks of boxes, to bound what is in memory at once
+                own, away, offset, w = seen_from(rows, horizon=horizon)
+                moments = [
+                    torch.stack([w, w * away, w * away**2], 1),
+                    w[:, None] * offset,
+                    (w * away)[:, None] * offset,
+                ]
+                s.index_add_(0, own, torch.cat(moments, 1))
             s0, s1, s2, p, q = s[:, :1], s[:, 1:2], s[:, 2:3], s[:, 3:7], s[:, 7:]
             velocity = (s0 * q - s1 * p) / (s0 * (s2 + ridge) - s1**2)
             state = (p - velocity * s1) / s0
             fits.append(torch.cat([state + base, velocity], 1))
             weights.append(s0[:, 0])
-            if noise is None:
-                miss = offset - state[node] - velocity[node] * away[:, None]
-                miss = torch.cat([miss[:, :2] / scale[node, None], miss[:, 2:]], 1)
-                noise = (group_sum(w[:, None] * miss**2, node, nodes) / s0).sqrt()
-    assert noise is not None
+            if len(fits) > 1:
+                continue
+            for rows in pieces:  # blocks of boxes
+                own, away, offset, w = seen_from(rows, horizon=horizon)
+                miss = offset - state[own] - velocity[own] * away[:, None]
+                miss = torch.cat([miss[:, :2] / scale[own, None], miss[:, 2:]], 1)
+                noise.index_add_(0, own, w[:, None] * miss**2)
+            noise = (noise / s0).sqrt()
     ends = torch.stack(fits, 1).view(nodes, 2, len(HORIZONS), 8)
     return ends, torch.stack(weights, 1).view(nodes, 2, len(HORIZONS)), noise
 
