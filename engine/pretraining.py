@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..models import columns as model_columns
 from ..models.spam import Decisions, LabelSettings, SpamModel
@@ -86,13 +87,12 @@ def score_streams(model: SpamModel, given: Sequence[Stream], settings: LabelSett
     return combine(scores)
 
 
-def mean_quality(model: SpamModel, given: Sequence[Stream], settings: LabelSettings | None = None) -> float:
-    """Mean over streams of the mean of HOTA, IDF1 and MOTA: what thresholds are chosen by."""
-    total = 0.0
-    for stream in given:
-        scores = score_streams(model, [stream], settings).as_dict()
-        total += (scores["HOTA"] + scores["IDF1"] + max(scores["MOTA"], 0.0)) / 3
-    return total / len(given)
+def stream_quality(
+    model: SpamModel, given: Sequence[Stream], settings: LabelSettings | None = None
+) -> NDArray[np.float64]:
+    """Per stream the mean of HOTA, IDF1 and MOTA: what thresholds are chosen by."""
+    rows = [score_streams(model, [stream], settings).as_dict() for stream in given]
+    return np.array([(row["HOTA"] + row["IDF1"] + max(row["MOTA"], 0.0)) / 3 for row in rows])
 
 
 # What is tried for every threshold, in this order, each with the others fixed. At the last level a link is made when it
@@ -106,18 +106,24 @@ CHOICES: tuple[tuple[str, tuple], ...] = (
 
 
 def choose_decisions(model: SpamModel, given: Sequence[Stream], say: Report) -> Decisions:
-    """Thresholds of the greatest mean quality on synthetic streams, one after the other."""
-    best = mean_quality(model, given)
-    say(f"thresholds as they are: {best:.4f}")
+    """Thresholds of the greatest mean quality on synthetic streams, one after the other.
+
+    A threshold is moved only if the gain over the one in use exceeds its standard error over the streams: what chance
+    explains is no reason to leave the default.
+    """
+    best = stream_quality(model, given)
+    say(f"thresholds as they are: {best.mean():.4f}")
     for key, values in CHOICES:
-        start = model.decisions
+        start, base = model.decisions, best
         for value in values:
             if value == getattr(start, key):
                 continue
             tried = replace(start, **{key: value})
-            quality = mean_quality(SpamModel(model.network, tried, model.version, str(model.device)), given)
-            say(f"{key} {value}: {quality:.4f}")
-            if quality > best + 1e-4:
+            quality = stream_quality(SpamModel(model.network, tried, model.version, str(model.device)), given)
+            gain = quality - base
+            error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+            say(f"{key} {value}: {quality.mean():.4f} (gain {gain.mean():+.4f}, standard error {error:.4f})")
+            if gain.mean() > error and quality.mean() > best.mean():
                 best, model.decisions = quality, tried
     return model.decisions
 
