@@ -31,7 +31,7 @@ RECORDINGS = (
 TRUTH, CANDIDATES, COLOURS, TRACKS = "ground_truth", "candidates", "embedding", "spam_tracks"
 
 #: A box or link counts as settled if the model gives it at least this probability of being right.
-SURE = 0.95
+SURE = 0.9
 
 _MARK = "spam_plugin_demo"  # key in the dataset's info: this dataset is the demo's own and may be replaced
 
