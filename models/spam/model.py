@@ -217,12 +217,13 @@ def _decide(
     slope, offset = decisions.box_calibration
     validity = _sigmoid(slope * chains.box_logit[mine].cpu().numpy() + offset)
     inside = node >= 0
-    count = np.bincount(node[inside], minlength=chains.num_nodes)
-    share = np.bincount(node[inside], validity[inside], chains.num_nodes) / np.maximum(count, 1)
+    # one more than there are tracks, so that -1 (no track) finds a place of its own, also where no track is left
+    count = np.bincount(node[inside], minlength=chains.num_nodes + 1)
+    share = np.bincount(node[inside], validity[inside], chains.num_nodes + 1) / np.maximum(count, 1)
     keep = inside.copy()
     if settings.node_classification:
         keep &= (share[node] >= decisions.track) & (validity >= decisions.box)
-    left = np.bincount(node[keep], minlength=chains.num_nodes)
+    left = np.bincount(node[keep], minlength=chains.num_nodes + 1)
     keep &= left[node] >= settings.min_boxes
     level = chains.link_level[mine].cpu().numpy()
     made = link_probability(np.nan_to_num(chains.link_next[mine].cpu().numpy(), nan=30.0), level, decisions)

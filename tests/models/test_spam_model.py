@@ -317,3 +317,11 @@ def test_scores_as_far_apart_as_single_precision_allows_are_only_scores(model, w
 def test_boxes_beyond_any_image_are_refused_with_their_frame():
     with pytest.raises(InputError, match="frame 3"):
         Candidates(np.array([3]), np.array([[0, 0, 1e9, 10]], "f4"), np.ones(1, "f4"), np.zeros(1, "i8"))
+
+
+def test_a_video_of_which_nothing_is_believed_has_no_tracks(model):
+    doubtful = SpamModel(model.network, replace(model.decisions, drop=0.999), "doubtful")
+    box = np.array([[100, 100, 150, 200]], "f4")
+    candidates = Candidates(np.array([14]), box, np.ones(1, "f4"), np.zeros(1, "i8"))
+    tracks = doubtful.label([(VideoInfo("v", 600, 640, 480, 25.0), candidates)], LabelSettings(min_boxes=1))[0]
+    assert (len(tracks), tracks.num_tracks) == (0, 0)
