@@ -16,7 +16,7 @@ from spam_plugin.models.appearance.colour import describe
 from spam_plugin.models.columns import Candidates, Tracks, VideoInfo
 from spam_plugin.models.errors import InputError
 from spam_plugin.models.spam import LabelSettings, SpamModel
-from spam_plugin.models.spam.model import link_probability
+from spam_plugin.models.spam.beliefs import link_probability
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

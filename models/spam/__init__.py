@@ -1,6 +1,8 @@
 """SPAM: a hierarchy of graph neural networks that decides which candidates are objects and which belong together."""
 
+from .constraints import Constraints
 from .decoding import Decisions
-from .model import LabelSettings, SpamModel
+from .model import LabelSession, SpamModel
+from .settings import LabelSettings
 
-__all__ = ["Decisions", "LabelSettings", "SpamModel"]
+__all__ = ["Constraints", "Decisions", "LabelSession", "LabelSettings", "SpamModel"]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..synthetic.streams import Stream
 from .decoding import Chains, Decisions
-from .model import LabelSettings, SpamModel
+from .model import SpamModel
+from .settings import LabelSettings
 
 
 def fit_scale(logit: NDArray, right: NDArray, prior: float = 20.0) -> tuple[float, float]:

@@ -116,9 +116,9 @@ def run_level(
     return LevelOutput(nodes, edges, node_logit, edge_logit, state)
 
 
-def windows_in_blocks(boxes: BoxColumns, window: int, limit: int) -> Iterator[slice]:
-    """Runs of whole windows of about ``limit`` boxes; boxes are sorted by time, so that each run is a slice."""
-    number = torch.div(boxes.time, window, rounding_mode="floor")
+def windows_in_blocks(time: Tensor, window: int, limit: int) -> Iterator[slice]:
+    """Runs of whole windows of about ``limit`` boxes; their times are sorted, so that each run is a slice."""
+    number = torch.div(time, window, rounding_mode="floor")
     border = torch.cat([(number[1:] != number[:-1]).nonzero()[:, 0] + 1, number.new_tensor([len(number)])])
     begin = 0
     while begin < len(number):  # blocks, not boxes

@@ -34,14 +34,15 @@ class FilledTracks:
         return len(self.frame)
 
 
-def fill_gaps(frame: ArrayLike, xyxy: ArrayLike, track: ArrayLike, max_gap: int) -> FilledTracks:
+def fill_gaps(frame: ArrayLike, xyxy: ArrayLike, track: ArrayLike, max_gap: ArrayLike) -> FilledTracks:
     """Fill the gaps of up to ``max_gap`` frames between two boxes of one track linearly.
 
     Args:
         frame: (N,) integers, in any order.
         xyxy: (N, 4) pixels.
         track: (N,) integers, any labels; at most one row per track and frame.
-        max_gap: greatest number of consecutive missing frames that is filled; 0 fills nothing.
+        max_gap: greatest number of consecutive missing frames that is filled; 0 fills nothing. One number, or (N,)
+            of them, for the gap behind each row.
 
     Returns:
         All given boxes, unchanged, and the filled ones. To put the latter onto smoothed courses, hand the result to
@@ -58,8 +59,9 @@ def fill_gaps(frame: ArrayLike, xyxy: ArrayLike, track: ArrayLike, max_gap: int)
             f"interpolation: frame has {len(frame)} rows, xyxy has shape {boxes.shape}, track has {len(track)} rows; "
             "they must agree"
         )
-    if max_gap < 0:
-        raise InputError(f"interpolation: max_gap is {max_gap}; it must be 0 or more frames")
+    most = np.broadcast_to(np.asarray(max_gap, np.int64), frame.shape)
+    if (most < 0).any():
+        raise InputError(f"interpolation: max_gap is {most.min()}; it must be 0 or more frames")
 
     order = np.lexsort((frame, track))
     frame, track = frame[order], track[order]
@@ -72,7 +74,8 @@ def fill_gaps(frame: ArrayLike, xyxy: ArrayLike, track: ArrayLike, max_gap: int)
         )
     # Every box is followed by itself (offset 0) and the missing frames up to the next one of its track.
     follow = np.ones(len(frame), np.int64)
-    follow[:-1][same & (step - 1 <= max_gap)] = step[same & (step - 1 <= max_gap)]
+    filled_gap = same & (step - 1 <= most[order][:-1])
+    follow[:-1][filled_gap] = step[filled_gap]
     left = np.repeat(np.arange(len(frame)), follow)
     offset = np.arange(len(left)) - np.repeat(np.cumsum(follow) - follow, follow)
     is_filled = offset > 0

@@ -21,7 +21,7 @@ from stream import simulate  # noqa: E402
 from spam_plugin.engine.metrics import TrackTable, TruthTable  # noqa: E402
 from spam_plugin.models.columns import Source, Tracks  # noqa: E402
 from spam_plugin.models.errors import InputError, MissingError  # noqa: E402
-from spam_plugin.models.spam.model import entropy  # noqa: E402
+from spam_plugin.models.spam.beliefs import entropy  # noqa: E402
 
 
 def boxes(*left):

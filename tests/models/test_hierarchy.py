@@ -84,7 +84,7 @@ def check(partition: Partition, groups: list) -> None:
 @given(st.lists(st.integers(0, 60), max_size=60).map(sorted), st.sampled_from([1, 2, 8]), st.integers(1, 30))
 def test_blocks_cover_every_box_once_and_cut_no_window(time: list[int], window: int, limit: int) -> None:
     boxes = SimpleNamespace(time=torch.tensor(time, dtype=torch.int64))
-    blocks = list(windows_in_blocks(boxes, window, limit))
+    blocks = list(windows_in_blocks(boxes.time, window, limit))
     assert [row for block in blocks for row in range(block.start, block.stop)] == list(range(len(time)))
     held = [{t // window for t in time[block]} for block in blocks]
     assert sum(map(len, held)) == len({t // window for t in time})

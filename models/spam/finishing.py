@@ -1,0 +1,189 @@
+"""From kept boxes to finished tracks: gaps filled, courses smoothed, and every drawn box where a person drew it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import Candidates, Source, Tracks, VideoInfo
+from .beliefs import Kept, entropy
+from .constraints import Constraints
+from .interpolation import FilledTracks, fill_gaps
+from .keyframes import Offsets, learn_offsets, pin, to_state, to_xyxy
+from .overlaps import overlapping
+from .settings import LabelSettings
+from .smoothing import smooth_tracks
+
+SAME_OBJECT = 0.5  # overlap from which a box without a person's word gives way to a pinned track,
+MOSTLY = 0.5  # if so much of its track does
+
+
+def finish(
+    kept: Kept, said: Constraints, info: VideoInfo, candidates: Candidates, settings: LabelSettings
+) -> tuple[Tracks, Offsets]:
+    """Fill and smooth kept boxes, pin them to drawn ones, and put all columns into their final order.
+
+    Args:
+        kept: sorted by (track, frame).
+        said: what people said.
+        info: of the video.
+        candidates: of the video.
+        settings: what the user wants.
+
+    Returns:
+        The tracks, and what the drawn boxes taught.
+    """
+    cap = round(settings.max_gap_seconds * info.frame_rate) if settings.interpolate else 0
+    seen = np.flatnonzero(kept.row >= 0)
+    course = fill_gaps(kept.frame[seen], candidates.xyxy[kept.row[seen]], kept.track[seen], cap)
+    xyxy = course.xyxy
+    if settings.smooth and len(course):
+        xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
+    left, right, filled = seen[course.left_row], seen[course.right_row], course.is_filled
+    frame, track = course.frame, course.track
+    offsets = learn_offsets(*_nothing())
+    certain = np.zeros(len(frame), bool)
+    if (kept.drawn >= 0).any():
+        table, offsets = _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
+        frame, track, xyxy, left, right, filled, certain = table
+    return _columns(kept, frame, track, xyxy, left, right, filled, certain), offsets
+
+
+def _nothing() -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros((0, 4))
+
+
+def _pinned(
+    kept: Kept, said: Constraints, course: FilledTracks, xyxy: NDArray, seen: NDArray[np.int64], cap: int, rate: float
+) -> tuple[tuple[NDArray, ...], Offsets]:
+    """Courses moved to the drawn boxes, with the gaps that these leave filled.
+
+    Returns:
+        Frame, track, xyxy, left row, right row, is filled, is certain, sorted by (track, frame); what was learned.
+    """
+    keys = np.flatnonzero(kept.drawn >= 0)
+    frame = np.concatenate([course.frame, kept.frame[keys]])
+    track = np.concatenate([course.track, kept.track[keys]])
+    on_key = np.arange(len(frame)) >= len(course)
+    order = np.lexsort((on_key, frame, track))
+    # a drawn box on the course shares its row; elsewhere it gets one of its own
+    again = np.zeros(len(order), bool)
+    again[1:] = (track[order][1:] == track[order][:-1]) & (frame[order][1:] == frame[order][:-1])
+    rows = np.flatnonzero(~again)
+    place = np.cumsum(~again) - 1
+    base = order[rows]
+    has_course = base < len(course)
+    state, drawn = np.zeros((len(rows), 4)), np.zeros((len(rows), 4))
+    state[has_course] = to_state(xyxy[base[has_course]])
+    key_place = place[np.flatnonzero(on_key[order])]
+    key_row = keys[order[on_key[order]] - len(course)]
+    is_drawn = np.zeros(len(rows), bool)
+    is_drawn[key_place] = True
+    drawn[key_place] = to_state(said.xyxy[kept.drawn[key_row]])
+    state[~has_course] = drawn[~has_course]
+    frame, track = frame[base], track[base]
+    both = is_drawn & has_course
+    offsets = learn_offsets(track[both], frame[both], state[both], drawn[both])
+    state = pin(track, frame, state, drawn, is_drawn, has_course, offsets, rate)
+
+    own_left, own_right = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    own_left[has_course] = seen[course.left_row[base[has_course]]]
+    own_right[has_course] = seen[course.right_row[base[has_course]]]
+    own_left[key_place], own_right[key_place] = key_row, key_row
+    interpolated = np.zeros(len(rows), bool)
+    interpolated[has_course] = course.is_filled[base[has_course]]
+    interpolated[is_drawn] = False
+    pinned = _between_drawn(track, is_drawn)
+    filled = fill_gaps(frame, state, track, np.where(pinned[0], 1 << 40, cap))
+    boxes = to_xyxy(filled.xyxy)
+    exact = ~filled.is_filled & is_drawn[filled.left_row]
+    boxes[exact] = said.xyxy[kept.drawn[own_left[filled.left_row[exact]]]]
+    certain = np.where(filled.is_filled, pinned[0][filled.left_row], pinned[1][filled.left_row])
+    table = (
+        filled.frame, filled.track, boxes,
+        np.where(filled.is_filled, _end(own_left, own_right, filled.left_row, 1), own_left[filled.left_row]),
+        np.where(filled.is_filled, own_left[filled.right_row], own_right[filled.left_row]),
+        filled.is_filled | interpolated[filled.left_row], certain,
+    )  # fmt: skip
+    return _give_way(kept, table), offsets
+
+
+def _end(left: NDArray[np.int64], right: NDArray[np.int64], row: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Kept row behind a row of the pinned table, seen from a gap after it."""
+    return (right if side else left)[row]
+
+
+def _between_drawn(track: NDArray[np.int64], is_drawn: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+    """(N,) bool: rows after which the track still has a drawn box, and one at or before; rows at or between such."""
+    number = len(track)
+    size = int(track.max(initial=-1)) + 1
+    first, last = np.full(size, number), np.full(size, -1)
+    rows = np.flatnonzero(is_drawn)
+    np.minimum.at(first, track[rows], rows)
+    np.maximum.at(last, track[rows], rows)
+    row = np.arange(number)
+    return (row >= first[track]) & (row < last[track]), (row >= first[track]) & (row <= last[track])
+
+
+def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
+    """The table without boxes that double a pinned track: nobody vouched for them, and most of their track does so."""
+    frame, track, xyxy, left, _, _, certain = table
+    vouched = np.zeros(int(track.max(initial=-1)) + 1, bool)
+    vouched[kept.track[kept.vouched]] = True
+    pinned = np.flatnonzero(certain)
+    pinned = pinned[np.argsort(frame[pinned], kind="stable")]
+    loose = np.flatnonzero(~vouched[track])
+    row, _, _ = overlapping(frame[loose], xyxy[loose], frame[pinned], xyxy[pinned], SAME_OBJECT)
+    doubled = np.zeros(len(frame), bool)
+    doubled[loose[row]] = True
+    count, of_track = np.bincount(track, minlength=len(vouched)), np.bincount(track[doubled], minlength=len(vouched))
+    doubled &= (of_track >= MOSTLY * count)[track]
+    return tuple(column[~doubled] for column in table)
+
+
+def _columns(
+    kept: Kept, frame: NDArray, track: NDArray, xyxy: NDArray, left: NDArray, right: NDArray, filled: NDArray,
+    certain: NDArray,
+) -> Tracks:  # fmt: skip
+    """The final columns of rows sorted by (track, frame)."""
+    # A box inside a gap is right if its track goes on through the gap and both ends are right.
+    validity = np.where(
+        filled, np.minimum(kept.validity[left], kept.validity[right]) * kept.link_after[left], kept.validity[left]
+    )
+    validity = np.where(certain, 1.0, validity)
+    link = np.where(filled, entropy(kept.link_after[left]), kept.link_entropy[left])
+    drawn = ~filled & (kept.drawn[left] >= 0)
+    link = np.where(drawn, 0.0, link)
+    uncertainty = entropy(validity)
+    start = np.full(int(track.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(start, track, frame)
+    ids = np.unique(track)
+    ids = ids[np.argsort(start[ids], kind="stable")]
+    number = np.zeros(len(start), np.int64)
+    number[ids] = np.arange(len(ids))
+    track = number[track]
+    order = np.lexsort((track, frame))
+    count = np.bincount(track[~filled], minlength=len(ids))
+    track_validity = np.bincount(track[~filled], validity[~filled], len(ids)) / np.maximum(count, 1)
+    track_uncertainty = np.zeros(len(ids), np.float32)
+    np.maximum.at(track_uncertainty, track, np.maximum(uncertainty, link))
+    keyframe = np.zeros(len(track), bool)
+    keyframe[~filled] = _gap_ends(filled, track)[~filled]
+    source = np.where(filled, Source.INTERPOLATED, np.where(drawn, Source.HUMAN, Source.MODEL))
+    return Tracks(
+        frame=frame[order].astype(np.int64), xyxy=xyxy[order].astype(np.float32), track_index=track[order],
+        class_index=kept.class_index[left][order].astype(np.int64), validity=validity[order].astype(np.float32),
+        uncertainty=uncertainty[order], link_uncertainty=link[order].astype(np.float32),
+        source=source[order].astype(np.uint8), keyframe=(keyframe | drawn)[order],
+        candidate_index=np.where(filled, -1, kept.row[left])[order], track_validity=track_validity.astype(np.float32),
+        track_uncertainty=track_uncertainty,
+    )  # fmt: skip
+
+
+def _gap_ends(is_filled: NDArray[np.bool_], track: NDArray) -> NDArray[np.bool_]:
+    """(M,) bool: boxes next to a filled one of their track; rows sorted by (track, frame)."""
+    out = np.zeros(len(track), bool)
+    same = track[1:] == track[:-1]
+    out[1:] |= same & is_filled[:-1]
+    out[:-1] |= same & is_filled[1:]
+    return out
