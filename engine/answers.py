@@ -25,7 +25,8 @@ class Verdict(str, Enum):
     VALID and INVALID: each of the boxes is, or is not, an object. SAME: all of them are one object. DIFFERENT: the
     first is another object than each of the others. STARTS and ENDS: the object of the first has no box before, or
     after, the frame of the last one. BOX: the object of the first box looks like ``drawn`` in that frame; without boxes
-    the object is the one called ``object``. CLASS: the object of the first box is a ``label``.
+    the object is the one called ``object``. ABSENT: the object of the first box is not there in the frame of the last
+    one. CLASS: the object of the first box is a ``label``. COMPLETE: every object in the frame of the box has a track.
     """
 
     VALID = "valid"
@@ -35,7 +36,9 @@ class Verdict(str, Enum):
     STARTS = "starts"
     ENDS = "ends"
     BOX = "box"
+    ABSENT = "absent"
     CLASS = "class"
+    COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ class Answer:
         elif self.verdict is Verdict.CLASS and not self.label:
             why = "it names no class"
         if why:
-            raise InputError(f"answer {self.verdict.value!r} of {self.source or 'somebody'} in video {self.video!r}: {why}")
+            raise InputError(
+                f"answer {self.verdict.value!r} of {self.source or 'somebody'} in video {self.video!r}: {why}"
+            )
 
     @property
     def key(self) -> str:

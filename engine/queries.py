@@ -87,7 +87,9 @@ class Query:
         if self.question is Question.BOX:
             return f"Draw the object of {name} in frame {self.frame + 1}."
         if self.question is Question.START:
-            return f"Where does the object of {name} appear first? Draw it there; now it starts in frame {self.frame + 1}."
+            return (
+                f"Where does the object of {name} appear first? Draw it there; now it starts in frame {self.frame + 1}."
+            )
         if self.question is Question.END:
             return f"Where is the object of {name} seen last? Draw it there; now it ends in frame {self.frame + 1}."
         return f"Is there an object without a track in frame {self.frame + 1}? Draw it where it appears and where it leaves."

@@ -1,0 +1,82 @@
+"""What the answers of a video teach about questions that are still open: how often, and how much, they put right.
+
+Every rate starts from a prior that was set on simulated streams and moves as answers come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..models.columns import VideoInfo
+from .answers import Answer, Verdict
+
+PRIOR_ANSWERS = 3.0  # imagined answers behind every prior
+INNER_SECONDS = 0.5  # that a track which starts or ends inside the image is too short by, on the mean
+BORDER_SECONDS = 0.15  # the same at the border of the image
+BORDER = 0.02  # share of the image's sides that counts as border
+FOUND_RATE = 0.6  # objects without a track that a first look at a frame finds
+FOUND_SECONDS = 2.0  # for which such an object is seen
+QUIET_SECONDS = 2.0  # around a frame that was found complete, in which others hardly differ
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Expectations for one video.
+
+    Attributes:
+        missing_at_end: (2,) boxes that a track lacks at one of its ends: inside the image, at its border.
+        found: objects without a track that another look at a frame is expected to find, far from frames looked at.
+        found_boxes: boxes of such an object.
+        complete: frames that were found, or made, complete.
+    """
+
+    missing_at_end: tuple[float, float]
+    found: float
+    found_boxes: float
+    complete: np.ndarray
+
+    def quiet(self, frame: np.ndarray, rate: float) -> np.ndarray:
+        """(F,) in [0, 1]: how much of ``found`` is left to be expected in frames, near to those looked at already."""
+        if not len(self.complete):
+            return np.ones(len(frame))
+        distance = np.abs(np.asarray(frame)[:, None] - self.complete[None]).min(1)
+        return 1 - np.exp(-distance / (QUIET_SECONDS * rate))
+
+
+def at_border(xyxy: np.ndarray, info: VideoInfo) -> np.ndarray:
+    """(N,) bool: boxes (N, 4) that touch the border of the image."""
+    box = np.asarray(xyxy, np.float64).reshape(-1, 4)
+    x, y = BORDER * info.width, BORDER * info.height
+    return (box[:, 0] <= x) | (box[:, 1] <= y) | (box[:, 2] >= info.width - x) | (box[:, 3] >= info.height - y)
+
+
+def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
+    """What the answers of one video teach; the order of the answers does not matter."""
+    shortfall: tuple[list[float], list[float]] = ([], [])
+    found: dict[str, list[int]] = {}
+    complete: set[int] = set()
+    looks = 0
+    for answer in answers:
+        if answer.verdict in (Verdict.STARTS, Verdict.ENDS) and len(answer.boxes) > 1 and not answer.object:
+            asked, limit = answer.boxes[0], answer.boxes[-1]
+            border = bool(at_border(np.array([asked.xyxy]), info)[0])
+            shortfall[border].append(float(abs(asked.frame - limit.frame)))
+        elif answer.verdict is Verdict.BOX and answer.object and answer.drawn is not None:
+            found.setdefault(answer.object, []).append(answer.drawn.frame)
+        elif answer.verdict is Verdict.COMPLETE:
+            looks += 1
+            complete.add(answer.boxes[0].frame)
+    rate = info.frame_rate
+    priors = (INNER_SECONDS * rate, BORDER_SECONDS * rate)
+    ends = [(sum(seen) + PRIOR_ANSWERS * prior) / (len(seen) + PRIOR_ANSWERS)
+            for seen, prior in zip(shortfall, priors, strict=True)]  # fmt: skip
+    lengths = [max(frames) - min(frames) + 1 for frames in found.values()]
+    return Experience(
+        (ends[0], ends[1]),
+        (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + len(found) * 0.0 + PRIOR_ANSWERS),
+        (sum(lengths) + PRIOR_ANSWERS * FOUND_SECONDS * rate) / (len(lengths) + PRIOR_ANSWERS),
+        np.array(sorted(complete), np.int64),
+    )

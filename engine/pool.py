@@ -1,0 +1,367 @@
+"""Every question that could be asked about one video, with what its answer is expected to put right.
+
+The common currency is a box put right: a false box gone, a missing one there, one that has the right identity, or, in
+parts, one that fits better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.columns import Candidates, Source, Tracks, VideoInfo
+from ..models.spam.beliefs import Beliefs
+from ..models.spam.constraints import EVER, Constraints
+from ..models.spam.keyframes import Offsets, to_state
+from ..models.spam.overlaps import overlapping
+from .answers import Box
+from .experience import Experience, at_border
+from .gains import CHORD, Course, best_keys, bias_gain
+from .queries import COST, Query, Question
+
+LEAST_GAIN = 0.02  # boxes; what is worth less is not asked
+SURE = 0.98  # probability from which a decision is not worth a question of its own
+COVERED = 0.5  # overlap from which a box is taken for one that a track has already
+MISSING_EVERY = 1.0  # seconds between the frames in which a person may look for objects without a track
+MISSING_COST = 5.0  # clicks that an object costs which is found there: two boxes and a track
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of one video after it was labelled.
+
+    Attributes:
+        key: of the video.
+        info: of the video.
+        candidates: that were labelled.
+        constraints: that they were labelled with.
+        tracks: the labels.
+        beliefs: what the model believed.
+        offsets: what drawn boxes taught.
+        experience: what the answers taught.
+    """
+
+    key: str
+    info: VideoInfo
+    candidates: Candidates
+    constraints: Constraints
+    tracks: Tracks
+    beliefs: Beliefs
+    offsets: Offsets
+    experience: Experience
+
+
+def all_queries(view: View) -> list[Query]:
+    """All open questions about one video, in no order."""
+    tracks = _TrackTable(view)
+    found = [
+        *_about_tracks(view, tracks),
+        *_about_dropped(view),
+        *_about_links(view, tracks),
+        *_about_open_links(view, tracks),
+        *_about_missing(view),
+    ]
+    return [query for query in found if query.gain >= LEAST_GAIN]
+
+
+class _TrackTable:
+    """Rows of ``Tracks`` by track, and what people said of each."""
+
+    def __init__(self, view: View) -> None:
+        tracks = view.tracks
+        self.order = np.lexsort((tracks.frame, tracks.track_index))
+        self.start = np.searchsorted(tracks.track_index[self.order], np.arange(tracks.num_tracks + 1))
+        number = view.constraints.num_candidates
+        row = tracks.candidate_index
+        self.vouched = np.zeros(tracks.num_tracks, bool)
+        self.vouched[tracks.track_index[tracks.source == Source.HUMAN]] = True
+        seen = row >= 0
+        self.vouched[tracks.track_index[seen][view.beliefs.vouched[row[seen]]]] = True
+        # spans by object, brought to the tracks by their candidates and drawn boxes
+        self.starts_known = np.zeros(tracks.num_tracks, bool)
+        self.ends_known = np.zeros(tracks.num_tracks, bool)
+        said = view.constraints
+        drawn_row = self._drawn_rows(view)
+        place = np.full(number + len(said.frame), -1)
+        place[row[seen]] = tracks.track_index[seen]
+        place[number:] = np.where(drawn_row >= 0, tracks.track_index[drawn_row], -1)
+        for known, column in ((self.starts_known, said.earliest > -EVER), (self.ends_known, said.latest < EVER)):
+            of = place[column]
+            known[of[of >= 0]] = True
+        self.track_of_candidate = place[:number]
+
+    @staticmethod
+    def _drawn_rows(view: View) -> NDArray[np.int64]:
+        """Row of the tracks of every drawn box, or -1."""
+        rows = np.flatnonzero(view.tracks.source == Source.HUMAN)
+        out = np.full(len(view.constraints.frame), -1)
+        for n, (frame, box) in enumerate(zip(view.constraints.frame, view.constraints.xyxy, strict=True)):
+            here = rows[view.tracks.frame[rows] == frame]
+            same = here[(np.abs(view.tracks.xyxy[here] - box) < 1e-2).all(1)]
+            out[n] = same[0] if len(same) else -1
+        return out
+
+    def rows(self, track: int) -> NDArray[np.int64]:
+        """Rows of ``Tracks`` of one track, by frame."""
+        return self.order[self.start[track] : self.start[track + 1]]
+
+
+def _boxes(view: View, rows: Sequence[int] | NDArray) -> tuple[Box, ...]:
+    """Candidates as people's answers name them."""
+    return tuple(
+        Box(int(view.candidates.frame[r]), tuple(view.candidates.xyxy[r].astype(float).tolist())) for r in rows
+    )
+
+
+def _reference(view: View, row: int) -> Box:
+    """How an answer names the box behind a row of the tracks: its candidate, else the drawn box."""
+    candidate = int(view.tracks.candidate_index[row])
+    if candidate >= 0 and view.tracks.source[row] != Source.HUMAN:
+        return _boxes(view, [candidate])[0]
+    frame, xyxy = int(view.tracks.frame[row]), view.tracks.xyxy[row].astype(float)
+    here = np.flatnonzero(view.constraints.frame == frame)
+    if len(here):
+        nearest = here[np.abs(view.constraints.xyxy[here] - xyxy).max(1).argmin()]
+        xyxy = view.constraints.xyxy[nearest].astype(float)
+    return Box(frame, tuple(xyxy.tolist()))
+
+
+def _about_tracks(view: View, table: _TrackTable) -> list[Query]:
+    """Is it an object; where does it begin and end; where would another drawn box help."""
+    tracks, out = view.tracks, []
+    bends = _bends(view, table)
+    typical = float(np.median(bends[bends >= 0])) if (bends >= 0).any() else 0.1
+    drawn_in = len(np.unique(tracks.track_index[tracks.source == Source.HUMAN]))
+    pinned = np.zeros(tracks.num_tracks, bool)
+    pinned[tracks.track_index[tracks.source == Source.HUMAN]] = True
+    elsewhere = bias_gain(float((~pinned[tracks.track_index]).sum()), view.offsets, drawn_in)
+    last_frame = view.info.num_frames - 1
+    for track in range(tracks.num_tracks):
+        rows = table.rows(track)
+        seen = rows[tracks.source[rows] != Source.INTERPOLATED]
+        vouched = bool(table.vouched[track])
+        valid = 1.0 if vouched else float(tracks.track_validity[track])
+        false = (1 - valid) * len(rows)
+        candidates = tracks.candidate_index[rows]
+        candidates = candidates[candidates >= 0]
+        if not vouched and valid < SURE and len(candidates):
+            out.append(
+                _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], valid, false)
+            )
+        for question, known, row, outer in (
+            (Question.START, table.starts_known[track], seen[0], tracks.frame[seen[0]] == 0),
+            (Question.END, table.ends_known[track], seen[-1], tracks.frame[seen[-1]] == last_frame),
+        ):
+            if known or outer:
+                continue
+            lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
+            gain = valid * (lacking + _key_at_end(view, lacking)) + false
+            out.append(_query(view, question, (_reference(view, row),), track, row, valid, gain))
+        bend = bends[track] if bends[track] >= 0 else typical
+        course = Course(tracks.frame[rows], tracks.source[rows] == Source.HUMAN,
+                        tracks.source[rows] != Source.INTERPOLATED, bend)  # fmt: skip
+        places, gains = best_keys(course, view.offsets, view.info.frame_rate)
+        for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
+            anchor = seen[np.abs(tracks.frame[seen] - course.frame[place]).argmin()]
+            whole = valid * (gain + (0.0 if pinned[track] else elsewhere)) + false
+            out.append(_query(view, Question.BOX, (_reference(view, anchor),), track, rows[place], valid, whole))
+    return out
+
+
+def _key_at_end(view: View, lacking: float) -> float:
+    """What a drawn box at the end of a track is worth beside the frames it adds: it is a key as any other."""
+    spread = float(view.offsets.spread.sum())
+    return 0.5 * spread * view.info.frame_rate * 0.5 + 0.0 * lacking
+
+
+def _bends(view: View, table: _TrackTable) -> NDArray[np.float64]:
+    """(T,) how far each track leaves the chord over two seconds, in units of its size; -1 where it is too short."""
+    tracks = view.tracks
+    reach = max(1, round(CHORD * view.info.frame_rate))
+    out = np.full(tracks.num_tracks, -1.0)
+    for track in range(tracks.num_tracks):
+        rows = table.rows(track)
+        state, frame = to_state(tracks.xyxy[rows]), tracks.frame[rows]
+        if len(rows) <= 2 * reach or frame[2 * reach :].size == 0:
+            continue
+        whole = frame[2 * reach :] - frame[: -2 * reach] == 2 * reach
+        if not whole.any():
+            continue
+        middle = state[reach:-reach]
+        off = np.abs(middle - (state[2 * reach :] + state[: -2 * reach]) / 2)[whole]
+        size = np.exp(middle[whole, 2:])
+        out[track] = float((off[:, :2] / size).sum(1).mean() + 0.5 * off[:, 2:].sum(1).mean())
+    return out
+
+
+def _about_dropped(view: View) -> list[Query]:
+    """Chains that are in no track: is it an object after all?"""
+    beliefs, tracks = view.beliefs, view.tracks
+    rows = np.flatnonzero((beliefs.chain >= 0) & ~beliefs.kept & (view.constraints.verdict == 0))
+    if not len(rows):
+        return []
+    by_frame = rows[np.argsort(view.candidates.frame[rows], kind="stable")]
+    covered = np.zeros(len(view.candidates), bool)
+    hit, _, _ = overlapping(
+        view.candidates.frame[by_frame], view.candidates.xyxy[by_frame], tracks.frame, tracks.xyxy, COVERED
+    )
+    covered[by_frame[hit]] = True
+    in_track = np.zeros(int(beliefs.chain.max()) + 1, bool)
+    in_track[beliefs.chain[beliefs.kept]] = True
+    rows = rows[~in_track[beliefs.chain[rows]] & ~covered[rows]]
+    order = np.lexsort((view.candidates.frame[rows], beliefs.chain[rows]))
+    rows = rows[order]
+    cuts = np.flatnonzero(np.diff(beliefs.chain[rows])) + 1
+    out = []
+    for part in np.split(rows, cuts):
+        if not len(part):
+            continue
+        probability = float(beliefs.validity[part].mean())
+        gain = probability * len(part)
+        if gain >= LEAST_GAIN:
+            middle = part[len(part) // 2]
+            out.append(
+                Query(
+                    view.key,
+                    Question.VALID,
+                    _boxes(view, part),
+                    (),
+                    int(view.candidates.frame[middle]),
+                    -1,
+                    0,
+                    probability,
+                    COST[Question.VALID],
+                    gain,
+                )  # fmt: skip
+            )
+    return out
+
+
+def _about_links(view: View, table: _TrackTable) -> list[Query]:
+    """Links inside tracks that the model is not sure of."""
+    beliefs, tracks = view.beliefs, view.tracks
+    order = np.flatnonzero(tracks.candidate_index >= 0)
+    order = order[np.lexsort((tracks.frame[order], tracks.track_index[order]))]
+    one, two = order[:-1], order[1:]
+    first, second = tracks.candidate_index[one], tracks.candidate_index[two]
+    inside = (tracks.track_index[one] == tracks.track_index[two]) & (beliefs.next_row[first] == second)
+    inside &= ~beliefs.settled[first] & (beliefs.next_probability[first] < SURE)
+    same = view.constraints.object_index
+    inside &= (same[first] < 0) | (same[first] != same[second])
+    out = []
+    for a, b in zip(one[inside].tolist(), two[inside].tolist(), strict=True):
+        track = int(tracks.track_index[a])
+        rows = table.rows(track)
+        before = int(np.searchsorted(tracks.frame[rows], tracks.frame[a], "right"))
+        row, following = int(tracks.candidate_index[a]), int(tracks.candidate_index[b])
+        probability = float(beliefs.next_probability[row])
+        gain = (1 - probability) * min(before, len(rows) - before)
+        out.append(
+            Query(
+                view.key,
+                Question.LINK,
+                _boxes(view, [row]),
+                _boxes(view, [following]),
+                int(tracks.frame[a]),
+                track,
+                int(beliefs.next_level[row]),
+                probability,
+                COST[Question.LINK],
+                gain,
+            )  # fmt: skip
+        )
+    return out
+
+
+def _about_open_links(view: View, table: _TrackTable) -> list[Query]:
+    """Links that the model did not make: to the likeliest partner of every chain's end."""
+    beliefs = view.beliefs
+    size = np.bincount(beliefs.chain[beliefs.kept], minlength=int(beliefs.chain.max(initial=-1)) + 2)
+    weight = np.bincount(beliefs.chain[beliefs.chain >= 0], beliefs.validity[beliefs.chain >= 0], len(size))
+    worth = np.where(size > 0, size, weight)
+    out = []
+    level = int(beliefs.next_level.max(initial=0))
+    order = np.argsort(-beliefs.open_probability, kind="stable")
+    busy: set[int] = set()
+    for pair in order.tolist():
+        source, target = int(beliefs.open_source[pair]), int(beliefs.open_target[pair])
+        probability = float(beliefs.open_probability[pair])
+        if probability < 1 - SURE:
+            break
+        if source in busy or -1 - target in busy:
+            continue
+        one, two = beliefs.chain[source], beliefs.chain[target]
+        if not (beliefs.kept[source] or beliefs.kept[target]):
+            continue
+        ends = table.track_of_candidate
+        if ends[source] >= 0 and ends[source] == ends[target]:
+            continue
+        busy |= {source, -1 - target}
+        gap = int(view.candidates.frame[target] - view.candidates.frame[source] - 1)
+        gain = probability * (min(worth[one], worth[two]) + min(gap, view.info.frame_rate))
+        out.append(
+            Query(
+                view.key,
+                Question.LINK,
+                _boxes(view, [source]),
+                _boxes(view, [target]),
+                int(view.candidates.frame[source]),
+                int(ends[source]),
+                level,
+                probability,
+                COST[Question.LINK],
+                gain,
+            )  # fmt: skip
+        )
+    return out
+
+
+def _about_missing(view: View) -> list[Query]:
+    """Frames in which a person looks for objects that have no track."""
+    rate, length = view.info.frame_rate, view.info.num_frames
+    step = max(1, round(MISSING_EVERY * rate))
+    frames = np.arange(min(step // 2, length - 1), length, step)
+    fresh = frames[~np.isin(frames, view.experience.complete)]
+    expected = view.experience.found * view.experience.quiet(fresh, rate)
+    out = []
+    for frame, rate_here in zip(fresh.tolist(), expected.tolist(), strict=True):
+        # the gain is per click of COST: what is found costs more, what is not found costs one
+        clicks = rate_here * MISSING_COST + 1
+        gain = rate_here * view.experience.found_boxes / clicks * COST[Question.MISSING]
+        out.append(
+            Query(view.key, Question.MISSING, (), (), frame, -1, -1, min(rate_here, 1.0), COST[Question.MISSING], gain)
+        )
+    return out
+
+
+def _query(
+    view: View, question: Question, boxes: tuple[Box, ...], track: int, row: int, probability: float, gain: float
+) -> Query:
+    frame = int(view.tracks.frame[row])
+    level = 0 if question is Question.VALID else -1
+    return Query(view.key, question, boxes, (), frame, track, level, probability, COST[question], gain)
+
+
+def frame_queries(view: View, frame: int, asked: Sequence[Query]) -> list[Query]:
+    """Everything that a person does who labels one frame: every box in it, and what is missing.
+
+    Args:
+        view: of the video.
+        frame: 0-based.
+        asked: all open questions about the video.
+    """
+    table, tracks = _TrackTable(view), view.tracks
+    out = [q for q in asked if q.frame == frame and q.question in (Question.VALID, Question.LINK)]
+    for row in np.flatnonzero((tracks.frame == frame) & (tracks.source != Source.HUMAN)).tolist():
+        track = int(tracks.track_index[row])
+        rows = table.rows(track)
+        seen = rows[tracks.source[rows] != Source.INTERPOLATED]
+        anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
+        valid = float(tracks.track_validity[track])
+        out.append(_query(view, Question.BOX, (_reference(view, anchor),), track, row, valid, LEAST_GAIN))
+    if frame not in view.experience.complete:
+        out.append(Query(view.key, Question.MISSING, (), (), frame, -1, -1, 0.5, COST[Question.MISSING], LEAST_GAIN))
+    return out
