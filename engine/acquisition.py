@@ -19,6 +19,8 @@ Rule = Callable[[Sequence[Query], Mapping[str, View], np.random.Generator], list
 
 CROWDED = 0.8  # what a question is worth after another one in the same few seconds of the same video
 NEAR_SECONDS = 2.0
+AGAIN = 0.5  # and after another one about the same track, whose answer may make it pointless
+_OF_TRACK = {Question.VALID, Question.LINK, Question.START, Question.END}
 
 
 def by_boxes(queries: Sequence[Query], views: Mapping[str, View], rng: np.random.Generator) -> list[Query]:
@@ -73,11 +75,15 @@ def by_frames(queries: Sequence[Query], views: Mapping[str, View], rng: np.rando
 def spread_out(ordered: Sequence[Query], views: Mapping[str, View]) -> list[Query]:
     """The same questions, each held back a little for every better one in the same seconds of the same video."""
     near: dict[tuple[str, int], int] = defaultdict(int)
+    about: dict[tuple[str, int], int] = defaultdict(int)
     worth = []
     for query in ordered:
         place = (query.video, int(query.frame / (NEAR_SECONDS * views[query.video].info.frame_rate)))
-        worth.append(query.gain / query.cost * CROWDED ** near[place])
+        track = (query.video, query.track)
+        held = AGAIN ** about[track] if query.question in _OF_TRACK else 1.0
+        worth.append(query.gain / query.cost * CROWDED ** near[place] * held)
         near[place] += 1
+        about[track] += query.track >= 0
     return [ordered[n] for n in np.argsort(-np.array(worth), kind="stable")]
 
 

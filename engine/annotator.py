@@ -17,6 +17,7 @@ from .queries import Query, Question
 
 ON_OBJECT = 0.3  # overlap from which a person sees that a box is meant for an object, however badly it sits
 FITS = 0.5  # overlap from which a box counts as the object's, as in the metrics
+LONG_RUN = 3  # boxes in a row on another object that a person takes for a change of objects
 NEAR_ENOUGH = 1  # frames by which a track may start or end beside the truth and still be accepted
 
 
@@ -55,6 +56,7 @@ class SimulatedAnnotator:
         self._id = np.unique(np.asarray(truth.track_id)[order], return_inverse=True)[1]
         self._xyxy = np.asarray(truth.xyxy, np.float64)[order]
         self._names = 0
+        self._known: dict[int, Box] = {}
         self._asked = 0
         self.errors = 0
 
@@ -85,18 +87,26 @@ class SimulatedAnnotator:
         out[row[order]] = tracks.track_index[other[order]]
         return out
 
-    def _object(self, boxes: Sequence[Box]) -> int:
-        """The object that most of the boxes are on, or -1."""
+    def _objects(self, boxes: Sequence[Box]) -> NDArray[np.int64]:
+        """(n,) the object that each box is on, or -1."""
         frame = np.array([box.frame for box in boxes])
         xyxy = np.array([box.xyxy for box in boxes], np.float64)
         row, other, iou = overlapping(frame, xyxy, self._frame, self._xyxy, ON_OBJECT)
         best = np.full(len(boxes), -1)
         order = np.argsort(iou, kind="stable")
         best[row[order]] = self._id[other[order]]
-        names, count = np.unique(best[best >= 0], return_counts=True)
-        if not len(names) or 2 * count.sum() < len(boxes):
+        return best
+
+    @staticmethod
+    def _main(names: NDArray[np.int64]) -> int:
+        """The object that most of the boxes are on; -1 if most are on none."""
+        found, count = np.unique(names[names >= 0], return_counts=True)
+        if not len(found) or 2 * count.sum() < len(names):
             return -1
-        return int(names[count.argmax()])
+        return int(found[count.argmax()])
+
+    def _object(self, boxes: Sequence[Box]) -> int:
+        return self._main(self._objects(boxes))
 
     def _of_track(self, query: Query, view: View) -> int:
         """The object of the query's track around its box: of the box itself, else of the nearest boxes of the track."""
@@ -114,14 +124,39 @@ class SimulatedAnnotator:
             verdict,
             tuple(boxes),
             query=query.key,
+            believed=query.probability if query.question in (Question.VALID, Question.LINK) else None,
             source="simulated",
             when=float(self._asked),
             **rest,  # type: ignore[arg-type]
         )
 
     def _valid(self, query: Query, view: View, wrong: bool) -> Reply:
-        real = (self._object(query.boxes) >= 0) != wrong
-        return Reply((self._say(Verdict.VALID if real else Verdict.INVALID, query, query.boxes),), 1)
+        names = self._objects(query.boxes)
+        name = self._main(names)
+        if wrong:
+            verdict = Verdict.INVALID if name >= 0 else Verdict.VALID
+            return Reply((self._say(verdict, query, query.boxes),), 1)
+        if name < 0:
+            return Reply((self._say(Verdict.INVALID, query, query.boxes),), 1)
+        cut = self._change(names)
+        if cut is not None:
+            # another object from here on: the person points at the change
+            return Reply((self._say(Verdict.DIFFERENT, query, (query.boxes[cut[0]], query.boxes[cut[1]])),), 1)
+        said = [self._say(Verdict.VALID, query, query.boxes)]
+        if len(query.boxes) > 1:
+            said.append(self._say(Verdict.SAME, query, query.boxes))
+        return Reply(tuple(said), 1)
+
+    @staticmethod
+    def _change(names: NDArray[np.int64]) -> tuple[int, int] | None:
+        """The boxes between which a track goes over from one object to another, each seen in a few boxes; or None."""
+        rows = np.flatnonzero(names >= 0)
+        runs = np.split(rows, np.flatnonzero(np.diff(names[rows])) + 1)
+        long = [run for run in runs if len(run) >= LONG_RUN]
+        for one, two in zip(long[:-1], long[1:], strict=True):
+            if names[one[0]] != names[two[0]]:
+                return int(one[-1]), int(two[0])
+        return None
 
     def _link(self, query: Query, view: View, wrong: bool) -> Reply:
         one, two = self._object(query.boxes[-1:]), self._object(query.others[:1])
@@ -177,12 +212,23 @@ class SimulatedAnnotator:
         row = self._limit(name, asked.frame, early)
         if wrong:
             row = self._limit(name, asked.frame, not early)
+        known = self._known_elsewhere(name, query, view)
+        if known is not None and not wrong:
+            return Reply((self._say(Verdict.SAME, query, (known, asked)),), 1)
         verdict = Verdict.STARTS if early else Verdict.ENDS
         if abs(int(self._frame[row]) - asked.frame) <= NEAR_ENOUGH and self._fits(asked, name):
             return Reply((self._say(verdict, query, (asked, asked)),), 1)
         drawn = self._true_box(row, False)
         said = (self._say(Verdict.BOX, query, (asked,), drawn=drawn), self._say(verdict, query, (asked, drawn)))
         return Reply(said, 2)
+
+    def _known_elsewhere(self, name: int, query: Query, view: View) -> Box | None:
+        """A box by which the person knows the same object already, if the labels show it as another track."""
+        before = self._known.setdefault(name, query.boxes[0])
+        if before == query.boxes[0]:
+            return None
+        here, there = _track_at(view, query.boxes[0]), _track_at(view, before)
+        return before if there >= 0 and here >= 0 and here != there else None
 
     def _fits(self, box: Box, name: int) -> bool:
         row = self._row_at(name, box.frame)
@@ -222,6 +268,7 @@ class SimulatedAnnotator:
         self._names += 1
         new = f"{self._key}/{query.key[:8]}/{self._names}"
         first, last = (self._true_box(self._limit(name, query.frame, early), False) for early in (True, False))
+        self._known.setdefault(name, first)
         said = [
             self._say(Verdict.BOX, query, object=new, drawn=first),
             self._say(Verdict.STARTS, query, (first,), object=new),
@@ -230,3 +277,16 @@ class SimulatedAnnotator:
             said += [self._say(Verdict.BOX, query, object=new, drawn=last)]
         said += [self._say(Verdict.ENDS, query, (last,), object=new)]
         return Reply(tuple(said), 1 + 2 * (1 + (last != first)))
+
+
+def _track_at(view: View, box: Box) -> int:
+    """The label's track that holds a candidate or a drawn box, or -1."""
+    tracks = view.tracks
+    rows = np.flatnonzero(tracks.frame == box.frame)
+    candidate = tracks.candidate_index[rows]
+    own = np.where((candidate >= 0)[:, None], view.candidates.xyxy[candidate], tracks.xyxy[rows])
+    for table in (own, tracks.xyxy[rows]):
+        same = np.flatnonzero(np.abs(table - np.array(box.xyxy)).max(1, initial=0.0) < 0.01)
+        if len(same):
+            return int(tracks.track_index[rows[same[0]]])
+    return -1

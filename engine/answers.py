@@ -80,6 +80,7 @@ class Answer:
             object. Empty where ``boxes`` say which object is meant.
         label: name of the class, for ``Verdict.CLASS``, and for a new object if it is known.
         query: key of the query that was answered, or empty.
+        believed: the model's probability of "yes" when it asked; what answers teach is measured against it.
         source: who or what said so, e.g. "anna" or "CVAT job 12"; shown when two answers contradict each other.
         when: time of the answer in seconds since 1970; of two answers that contradict each other the later one holds.
 
@@ -94,6 +95,7 @@ class Answer:
     object: str = ""
     label: str | None = None
     query: str = ""
+    believed: float | None = None
     source: str = ""
     when: float = 0.0
 
@@ -115,7 +117,7 @@ class Answer:
     @property
     def key(self) -> str:
         """The same for the same answer, however often it comes in."""
-        said = {name: value for name, value in self.as_dict().items() if name not in ("query",)}
+        said = {name: value for name, value in self.as_dict().items() if name not in ("query", "believed")}
         return blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=12).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:

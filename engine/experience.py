@@ -5,8 +5,8 @@ Every rate starts from a prior that was set on simulated streams and moves as an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,11 +14,14 @@ from ..models.columns import VideoInfo
 from .answers import Answer, Verdict
 
 PRIOR_ANSWERS = 3.0  # imagined answers behind every prior
-INNER_SECONDS = 0.5  # that a track which starts or ends inside the image is too short by, on the mean
-BORDER_SECONDS = 0.15  # the same at the border of the image
+INNER_SECONDS = 2.2  # that a track which starts or ends inside the image is too short by, on the mean
+BORDER_SECONDS = 1.2  # the same at the border of the image
 BORDER = 0.02  # share of the image's sides that counts as border
 FOUND_RATE = 0.6  # objects without a track that a first look at a frame finds
 FOUND_SECONDS = 2.0  # for which such an object is seen
+SHIFT_SPREAD = 1.0  # of a video's logits around the model's, before anything was answered
+LINKS, OBJECTS = "links", "objects"  # kinds of belief
+_YES, _NO = {Verdict.SAME, Verdict.VALID}, {Verdict.DIFFERENT, Verdict.INVALID}
 QUIET_SECONDS = 2.0  # around a frame that was found complete, in which others hardly differ
 
 
@@ -31,12 +34,19 @@ class Experience:
         found: objects without a track that another look at a frame is expected to find, far from frames looked at.
         found_boxes: boxes of such an object.
         complete: frames that were found, or made, complete.
+        shift: kind of belief -> what to add to its logit in this video: the model may be too timid or too bold here.
     """
 
     missing_at_end: tuple[float, float]
     found: float
     found_boxes: float
     complete: np.ndarray
+    shift: Mapping[str, float] = field(default_factory=dict)
+
+    def believe(self, kind: str, probability: np.ndarray | float) -> np.ndarray:
+        """Probabilities of the model, moved by what answers to questions of that kind taught."""
+        p = np.clip(np.asarray(probability, np.float64), 1e-6, 1 - 1e-6)
+        return 1 / (1 + (1 - p) / p * np.exp(-self.shift.get(kind, 0.0)))
 
     def quiet(self, frame: np.ndarray, rate: float) -> np.ndarray:
         """(F,) in [0, 1]: how much of ``found`` is left to be expected in frames, near to those looked at already."""
@@ -58,8 +68,12 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
     shortfall: tuple[list[float], list[float]] = ([], [])
     found: dict[str, list[int]] = {}
     complete: set[int] = set()
+    beliefs: dict[str, list[tuple[float, bool]]] = {}
     looks = 0
-    for answer in answers:
+    for answer in sorted(answers, key=lambda one: one.key):
+        if answer.believed is not None and answer.verdict in _YES | _NO:
+            kind = LINKS if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT) else OBJECTS
+            beliefs.setdefault(kind, []).append((answer.believed, answer.verdict in _YES))
         if answer.verdict in (Verdict.STARTS, Verdict.ENDS) and len(answer.boxes) > 1 and not answer.object:
             asked, limit = answer.boxes[0], answer.boxes[-1]
             border = bool(at_border(np.array([asked.xyxy]), info)[0])
@@ -76,7 +90,20 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
     lengths = [max(frames) - min(frames) + 1 for frames in found.values()]
     return Experience(
         (ends[0], ends[1]),
-        (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + len(found) * 0.0 + PRIOR_ANSWERS),
+        (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + PRIOR_ANSWERS),
         (sum(lengths) + PRIOR_ANSWERS * FOUND_SECONDS * rate) / (len(lengths) + PRIOR_ANSWERS),
         np.array(sorted(complete), np.int64),
+        {kind: _shift(seen) for kind, seen in beliefs.items()},
     )
+
+
+def _shift(seen: Sequence[tuple[float, bool]]) -> float:
+    """What to add to the logits of probabilities so that they fit what came true, pulled to 0 by a normal prior."""
+    p = np.clip([one for one, _ in seen], 1e-4, 1 - 1e-4)
+    logit, yes = np.log(p / (1 - p)), np.array([came for _, came in seen], float)
+    shift = 0.0
+    for _ in range(20):
+        now = 1 / (1 + np.exp(-(logit + shift)))
+        slope = (now * (1 - now)).sum() + 1 / SHIFT_SPREAD**2
+        shift += float(np.clip(((yes - now).sum() - shift / SHIFT_SPREAD**2) / slope, -1, 1))
+    return shift

@@ -18,7 +18,7 @@ from ..models.spam.constraints import EVER, Constraints
 from ..models.spam.keyframes import Offsets, to_state
 from ..models.spam.overlaps import overlapping
 from .answers import Box
-from .experience import Experience, at_border
+from .experience import LINKS, OBJECTS, Experience, at_border
 from .gains import CHORD, Course, best_keys, bias_gain
 from .queries import COST, Query, Question
 
@@ -57,10 +57,11 @@ class View:
 def all_queries(view: View) -> list[Query]:
     """All open questions about one video, in no order."""
     tracks = _TrackTable(view)
+    links = _open_steps(view, tracks)
     found = [
-        *_about_tracks(view, tracks),
+        *_about_tracks(view, tracks, links),
         *_about_dropped(view),
-        *_about_links(view, tracks),
+        *_about_links(view, links),
         *_about_open_links(view, tracks),
         *_about_missing(view),
     ]
@@ -129,7 +130,7 @@ def _reference(view: View, row: int) -> Box:
     return Box(frame, tuple(xyxy.tolist()))
 
 
-def _about_tracks(view: View, table: _TrackTable) -> list[Query]:
+def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     """Is it an object; where does it begin and end; where would another drawn box help."""
     tracks, out = view.tracks, []
     bends = _bends(view, table)
@@ -139,17 +140,22 @@ def _about_tracks(view: View, table: _TrackTable) -> list[Query]:
     pinned[tracks.track_index[tracks.source == Source.HUMAN]] = True
     elsewhere = bias_gain(float((~pinned[tracks.track_index]).sum()), view.offsets, drawn_in)
     last_frame = view.info.num_frames - 1
+    broken = np.bincount(links.track, (1 - links.probability) * links.part, tracks.num_tracks)
+    whole_track = np.exp(np.bincount(links.track, np.log(np.maximum(links.probability, 1e-6)), tracks.num_tracks))
+    believed = view.experience.believe(OBJECTS, tracks.track_validity)
     for track in range(tracks.num_tracks):
         rows = table.rows(track)
         seen = rows[tracks.source[rows] != Source.INTERPOLATED]
         vouched = bool(table.vouched[track])
-        valid = 1.0 if vouched else float(tracks.track_validity[track])
+        valid = 1.0 if vouched else float(believed[track])
         false = (1 - valid) * len(rows)
         candidates = tracks.candidate_index[rows]
         candidates = candidates[candidates >= 0]
-        if not vouched and valid < SURE and len(candidates):
+        certain = valid * float(whole_track[track])
+        if certain < SURE and len(candidates):
+            gain = false + valid * min(float(broken[track]), len(rows) / 2)
             out.append(
-                _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], valid, false)
+                _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], certain, gain)
             )
         for question, known, row, outer in (
             (Question.START, table.starts_known[track], seen[0], tracks.frame[seen[0]] == 0),
@@ -187,7 +193,8 @@ def _bends(view: View, table: _TrackTable) -> NDArray[np.float64]:
         state, frame = to_state(tracks.xyxy[rows]), tracks.frame[rows]
         if len(rows) <= 2 * reach or frame[2 * reach :].size == 0:
             continue
-        whole = frame[2 * reach :] - frame[: -2 * reach] == 2 * reach
+        seen = tracks.source[rows] != Source.INTERPOLATED
+        whole = (frame[2 * reach :] - frame[: -2 * reach] == 2 * reach) & seen[reach:-reach]
         if not whole.any():
             continue
         middle = state[reach:-reach]
@@ -219,7 +226,7 @@ def _about_dropped(view: View) -> list[Query]:
     for part in np.split(rows, cuts):
         if not len(part):
             continue
-        probability = float(beliefs.validity[part].mean())
+        probability = float(view.experience.believe(OBJECTS, beliefs.validity[part].mean()))
         gain = probability * len(part)
         if gain >= LEAST_GAIN:
             middle = part[len(part) // 2]
@@ -240,39 +247,62 @@ def _about_dropped(view: View) -> list[Query]:
     return out
 
 
-def _about_links(view: View, table: _TrackTable) -> list[Query]:
+@dataclass(frozen=True)
+class _Links:
+    """Links inside tracks that nobody has settled, one row each.
+
+    Attributes:
+        first: (L,) int64, candidate before.
+        second: (L,) int64, candidate behind.
+        track: (L,) int64.
+        frame: (L,) int64, of the first.
+        probability: (L,) float64.
+        part: (L,) float64, boxes of the track on the smaller side.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    track: NDArray[np.int64]
+    frame: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    part: NDArray[np.float64]
+
+
+def _open_steps(view: View, table: _TrackTable) -> _Links:
     """Links inside tracks that the model is not sure of."""
     beliefs, tracks = view.beliefs, view.tracks
-    order = np.flatnonzero(tracks.candidate_index >= 0)
-    order = order[np.lexsort((tracks.frame[order], tracks.track_index[order]))]
+    own = np.empty(len(tracks), np.int64)
+    own[table.order] = np.arange(len(tracks)) - table.start[tracks.track_index[table.order]]
+    order = table.order[tracks.candidate_index[table.order] >= 0]
     one, two = order[:-1], order[1:]
     first, second = tracks.candidate_index[one], tracks.candidate_index[two]
     inside = (tracks.track_index[one] == tracks.track_index[two]) & (beliefs.next_row[first] == second)
-    inside &= ~beliefs.settled[first] & (beliefs.next_probability[first] < SURE)
+    inside &= ~beliefs.settled[first]
     same = view.constraints.object_index
     inside &= (same[first] < 0) | (same[first] != same[second])
+    one, first, second = one[inside], first[inside], second[inside]
+    track = tracks.track_index[one]
+    length, before = np.diff(table.start)[track], own[one] + 1
+    probability = view.experience.believe(LINKS, beliefs.next_probability[first])
+    probability = np.where(beliefs.next_probability[first] >= 1, 1.0, probability)
+    return _Links(
+        first, second, track, tracks.frame[one], probability, np.minimum(before, length - before).astype(float)
+    )
+
+
+def _about_links(view: View, links: _Links) -> list[Query]:
+    """Does a track really go on here?"""
     out = []
-    for a, b in zip(one[inside].tolist(), two[inside].tolist(), strict=True):
-        track = int(tracks.track_index[a])
-        rows = table.rows(track)
-        before = int(np.searchsorted(tracks.frame[rows], tracks.frame[a], "right"))
-        row, following = int(tracks.candidate_index[a]), int(tracks.candidate_index[b])
-        probability = float(beliefs.next_probability[row])
-        gain = (1 - probability) * min(before, len(rows) - before)
+    gain = (1 - links.probability) * links.part
+    for n in np.flatnonzero((links.probability < SURE) & (gain >= LEAST_GAIN)).tolist():
+        first, second = int(links.first[n]), int(links.second[n])
+        level = int(view.beliefs.next_level[first])
         out.append(
             Query(
-                view.key,
-                Question.LINK,
-                _boxes(view, [row]),
-                _boxes(view, [following]),
-                int(tracks.frame[a]),
-                track,
-                int(beliefs.next_level[row]),
-                probability,
-                COST[Question.LINK],
-                gain,
-            )  # fmt: skip
-        )
+                view.key, Question.LINK, _boxes(view, [first]), _boxes(view, [second]), int(links.frame[n]),
+                int(links.track[n]), level, float(links.probability[n]), COST[Question.LINK], float(gain[n]),
+            )
+        )  # fmt: skip
     return out
 
 
@@ -288,7 +318,7 @@ def _about_open_links(view: View, table: _TrackTable) -> list[Query]:
     busy: set[int] = set()
     for pair in order.tolist():
         source, target = int(beliefs.open_source[pair]), int(beliefs.open_target[pair])
-        probability = float(beliefs.open_probability[pair])
+        probability = float(view.experience.believe(LINKS, beliefs.open_probability[pair]))
         if probability < 1 - SURE:
             break
         if source in busy or -1 - target in busy:

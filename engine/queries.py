@@ -15,7 +15,7 @@ from .answers import Box
 class Question(str, Enum):
     """What is asked.
 
-    VALID: are these boxes an object? LINK: does the first go on as the other, or is it another object? BOX: draw the
+    VALID: are these boxes one object, all the way? LINK: does the first go on as the other, or is it another object? BOX: draw the
     object of the first box in the frame of the last one. START and END: draw the first, or the last, box that this
     object has. MISSING: is there an object in this frame that has no track? Draw it.
     """
@@ -81,7 +81,7 @@ class Query:
         believed = f"(model: {self.probability:.0%})"
         last = self.boxes[-1].frame + 1 if self.boxes else 0
         if self.question is Question.VALID:
-            return f"Is {name} an object? {believed}"
+            return f"Is {name} one object, all the way? {believed}"
         if self.question is Question.LINK:
             return f"Does {name} of frame {last} go on as the box of frame {self.others[0].frame + 1}? {believed}"
         if self.question is Question.BOX:

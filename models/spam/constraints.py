@@ -6,7 +6,7 @@ keyed by detection and not by node, so that they survive other weights and other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class Constraints:
         class_index: (N + H,) int64, class of the object of a row as a person named it, -1 where nobody did.
         frame: (H,) int64, 0-based, of the drawn boxes.
         xyxy: (H, 4) float32, pixels.
+        absent: (A, 2) int64, a row, and a frame in which its object is not to be seen.
 
     Raises:
         InputError: for columns whose lengths do not agree, or a drawn box without an object.
@@ -46,6 +47,7 @@ class Constraints:
     class_index: NDArray[np.int64]
     frame: NDArray[np.int64]
     xyxy: NDArray[np.float32]
+    absent: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def __post_init__(self) -> None:
         rows = len(self.verdict) + len(self.frame)
@@ -76,7 +78,9 @@ class Constraints:
     @property
     def said_nothing(self) -> bool:
         """Whether these are no constraints at all."""
-        return not (self.verdict.any() or len(self.apart) or (self.object_index >= 0).any() or self._bounded)
+        return not (
+            self.verdict.any() or len(self.apart) or len(self.absent) or (self.object_index >= 0).any() or self._bounded
+        )
 
     @property
     def _bounded(self) -> bool:

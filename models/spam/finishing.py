@@ -34,19 +34,69 @@ def finish(
         The tracks, and what the drawn boxes taught.
     """
     cap = round(settings.max_gap_seconds * info.frame_rate) if settings.interpolate else 0
+    table, offsets = _table(kept, said, info, candidates, settings, cap)
+    if (kept.drawn >= 0).any() and settings.interpolate:
+        more = _agreeing(kept, said, candidates, table)
+        if len(more.row) > len(kept.row):
+            kept = more
+            table, offsets = _table(kept, said, info, candidates, settings, cap)
+    if len(said.absent):
+        seen_there = ~_away(kept, said, table[0], table[1], table[5])
+        table = tuple(column[seen_there] for column in table)
+    frame, track, xyxy, left, right, filled, certain = table
+    return _columns(kept, frame, track, xyxy, left, right, filled, certain), offsets
+
+
+def _table(
+    kept: Kept, said: Constraints, info: VideoInfo, candidates: Candidates, settings: LabelSettings, cap: int
+) -> tuple[tuple[NDArray, ...], Offsets]:
+    """Frame, track, xyxy, left and right kept row, is filled, is certain, sorted by (track, frame); what was learned."""
     seen = np.flatnonzero(kept.row >= 0)
     course = fill_gaps(kept.frame[seen], candidates.xyxy[kept.row[seen]], kept.track[seen], cap)
     xyxy = course.xyxy
     if settings.smooth and len(course):
         xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
     left, right, filled = seen[course.left_row], seen[course.right_row], course.is_filled
-    frame, track = course.frame, course.track
-    offsets = learn_offsets(*_nothing())
-    certain = np.zeros(len(frame), bool)
     if (kept.drawn >= 0).any():
-        table, offsets = _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
-        frame, track, xyxy, left, right, filled, certain = table
-    return _columns(kept, frame, track, xyxy, left, right, filled, certain), offsets
+        return _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
+    table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
+             np.zeros(len(course), bool))  # fmt: skip
+    return table, learn_offsets(*_nothing())
+
+
+def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tuple[NDArray, ...]) -> Kept:
+    """The kept boxes, and candidates in no track that lie where a pinned track is only interpolated: it follows them."""
+    frame, track, xyxy, left, _, filled, certain = table
+    free = said.verdict >= 0
+    free &= said.object_index[: len(free)] < 0
+    used = kept.row[left[~filled]]
+    free[used[used >= 0]] = False
+    rows, gaps = np.flatnonzero(free), np.flatnonzero(filled & certain)
+    gap, row, iou = overlapping(frame[gaps], xyxy[gaps], candidates.frame[rows], candidates.xyxy[rows], SAME_OBJECT)
+    gap, row = gaps[gap], rows[row]
+    best = np.lexsort((row, gap, -iou))
+    gap, row = gap[best], row[best]
+    _, first = np.unique(gap, return_index=True)
+    mutual = np.zeros(len(gap), bool)
+    mutual[first] = True
+    _, first = np.unique(row, return_index=True)
+    once = np.zeros(len(gap), bool)
+    once[first] = True
+    gap, row = gap[mutual & once], row[mutual & once]
+    number = len(row)
+    more = {
+        "row": row, "drawn": np.full(number, -1), "frame": frame[gap], "track": track[gap],
+        "validity": np.ones(number, np.float32), "link_after": np.ones(number, np.float32),
+        "link_entropy": np.zeros(number, np.float32), "class_index": kept.class_index[left[gap]],
+        "vouched": np.ones(number, bool),
+    }  # fmt: skip
+    whole = {key: np.concatenate([column, more[key]]) for key, column in vars(kept).items()}
+    # a candidate that a doubling track gave up is taken over by the pinned one
+    stays = ~(np.isin(kept.row, row) & (kept.row >= 0))
+    keep = np.concatenate([stays, np.ones(number, bool)])
+    order = np.lexsort((whole["frame"], whole["track"]))
+    order = order[keep[order]]
+    return Kept(**{key: column[order] for key, column in whole.items()})
 
 
 def _nothing() -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -127,7 +177,7 @@ def _between_drawn(track: NDArray[np.int64], is_drawn: NDArray[np.bool_]) -> tup
 
 def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     """The table without boxes that double a pinned track: nobody vouched for them, and most of their track does so."""
-    frame, track, xyxy, left, _, _, certain = table
+    frame, track, xyxy, certain = table[0], table[1], table[2], table[6]
     vouched = np.zeros(int(track.max(initial=-1)) + 1, bool)
     vouched[kept.track[kept.vouched]] = True
     pinned = np.flatnonzero(certain)
@@ -139,6 +189,22 @@ def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     count, of_track = np.bincount(track, minlength=len(vouched)), np.bincount(track[doubled], minlength=len(vouched))
     doubled &= (of_track >= MOSTLY * count)[track]
     return tuple(column[~doubled] for column in table)
+
+
+def _away(kept: Kept, said: Constraints, frame: NDArray, track: NDArray, filled: NDArray) -> NDArray[np.bool_]:
+    """(M,) bool: rows in which people said that the object is not there, with the whole of a filled gap around them."""
+    number = len(said.verdict)
+    of_row = np.full(number + len(said.frame), -1)
+    of_row[np.where(kept.drawn >= 0, number + kept.drawn, kept.row)] = kept.track
+    of_row[kept.row[kept.row >= 0]] = kept.track[kept.row >= 0]
+    wanted = of_row[said.absent[:, 0]]
+    named = np.isin(_pair(track, frame), _pair(wanted[wanted >= 0], said.absent[wanted >= 0, 1]))
+    gap = np.cumsum(~filled)  # the rows of one gap share a number with the box before them
+    return (named & ~filled) | (filled & np.isin(gap, gap[named & filled]))
+
+
+def _pair(track: NDArray, frame: NDArray) -> NDArray[np.int64]:
+    return track.astype(np.int64) * (1 << 40) + frame
 
 
 def _columns(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+PRIOR_SPREAD = (0.06, 0.04, 0.10, 0.06)  # of our courses on simulated streams, and
+PRIOR_SPREAD_KEYS = 4.0  # as many imagined drawn boxes behind it
 PRIOR_TRACKS = 2.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
 PRIOR_KEYS = 3.0  # imagined drawn boxes that bear the candidates out wholly
 FADE = 3.0  # seconds after which a track's own offset has faded towards the video's by 1/e, beyond its drawn boxes
@@ -64,14 +66,15 @@ def learn_offsets(track: NDArray[np.int64], frame: NDArray[np.int64], course: Fl
         drawn: (K, 4) state of the drawn box.
     """
     if not len(track):
-        return Offsets(np.zeros(4), np.array([0.05, 0.05, 0.08, 0.08]), np.ones(2), 0)
+        return Offsets(np.zeros(4), np.array(PRIOR_SPREAD), np.ones(2), 0)
     offset = (drawn - course) / _unit(course)
     _, first, own = np.unique(track, return_index=True, return_inverse=True)
     count = np.bincount(own)
     of_track = np.stack([np.bincount(own, np.clip(column, -0.5, 0.5)) for column in offset.T], 1) / count[:, None]
     bias = of_track.sum(0) / (len(first) + PRIOR_TRACKS)
     rest = np.clip(offset - bias, -0.5, 0.5)
-    spread = np.sqrt((np.square(rest).sum(0) + 4 * 0.05**2) / (len(rest) + 4))
+    prior = PRIOR_SPREAD_KEYS * np.square(PRIOR_SPREAD)
+    spread = np.sqrt((np.square(rest).sum(0) + prior) / (len(rest) + PRIOR_SPREAD_KEYS))
     return Offsets(bias, spread, _trust(track, frame, course, drawn), len(track))
 
 
@@ -110,7 +113,6 @@ def pin(
     number = len(track)
     unit = _unit(course)
     moved = course + offsets.bias * unit
-    rows = np.arange(number)
     key = is_drawn & has_course
     left, right = _neighbours(track, key)
     own = np.zeros((number, 4))

@@ -142,9 +142,7 @@ class SpamModel:
             settings.node_classification, settings.consensus, gather_ties(said, run.boxes), memory,
         )  # fmt: skip
 
-    def session(
-        self, info: VideoInfo, candidates: Candidates, settings: LabelSettings | None = None
-    ) -> LabelSession:
+    def session(self, info: VideoInfo, candidates: Candidates, settings: LabelSettings | None = None) -> LabelSession:
         """One video to be labelled again and again as answers come in."""
         return LabelSession(self, info, candidates, settings or LabelSettings())
 

@@ -357,9 +357,7 @@ class NodeTies:
         return cut[source] >= 0
 
 
-def node_ties(
-    ties: Ties, rows: Tensor, node: Tensor, nodes: int, no_next: Tensor, no_previous: Tensor
-) -> NodeTies:
+def node_ties(ties: Ties, rows: Tensor, node: Tensor, nodes: int, no_next: Tensor, no_previous: Tensor) -> NodeTies:
     """Ties of the nodes that some rows form.
 
     Args:
