@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.columns import Tracks
+from ..models.columns import Source, Tracks
 from ..models.spam.overlaps import overlapping, paired_iou
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
@@ -56,7 +56,6 @@ class SimulatedAnnotator:
         self._id = np.unique(np.asarray(truth.track_id)[order], return_inverse=True)[1]
         self._xyxy = np.asarray(truth.xyxy, np.float64)[order]
         self._names = 0
-        self._known: dict[int, Box] = {}
         self._asked = 0
         self.errors = 0
 
@@ -77,7 +76,7 @@ class SimulatedAnnotator:
         }  # fmt: skip
         if query.question is Question.MISSING:
             return self._missing(query, view, covered)
-        return ask[query.question](query, view, wrong)
+        return ask[query.question](query, view, covered, wrong)
 
     def covered_by(self, tracks: Tracks) -> NDArray[np.int64]:
         """(G,) the track that each true box is matched to, or -1."""
@@ -108,15 +107,16 @@ class SimulatedAnnotator:
     def _object(self, boxes: Sequence[Box]) -> int:
         return self._main(self._objects(boxes))
 
-    def _of_track(self, query: Query, view: View) -> int:
-        """The object of the query's track around its box: of the box itself, else of the nearest boxes of the track."""
-        first = self._object(query.boxes[:1])
-        if first >= 0 or query.track < 0:
-            return first
-        rows = np.flatnonzero(view.tracks.track_index == query.track)
-        near = rows[np.argsort(np.abs(view.tracks.frame[rows] - query.frame), kind="stable")[:15]]
-        boxes = [Box(int(view.tracks.frame[r]), tuple(view.tracks.xyxy[r].astype(float).tolist())) for r in near]
-        return self._object(boxes)
+    def _look(self, query: Query, view: View, wrong: bool) -> tuple[int, Reply | None]:
+        """The object of the track that is asked about, and what the person says if it is not one object all the way."""
+        boxes = _track_boxes(query, view)
+        names = self._objects(boxes)
+        cut = None if wrong else self._change(names)
+        if cut is not None:
+            # another object from here on: the person points at the change
+            return -1, Reply((self._say(Verdict.DIFFERENT, query, (boxes[cut[0]], boxes[cut[1]])),), 1)
+        name = self._main(names)
+        return (name, None) if name >= 0 else (self._object(query.boxes[:1]), None)
 
     def _say(self, verdict: Verdict, query: Query, boxes: Sequence[Box] = (), **rest: object) -> Answer:
         return Answer(
@@ -130,7 +130,7 @@ class SimulatedAnnotator:
             **rest,  # type: ignore[arg-type]
         )
 
-    def _valid(self, query: Query, view: View, wrong: bool) -> Reply:
+    def _valid(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
         names = self._objects(query.boxes)
         name = self._main(names)
         if wrong:
@@ -138,10 +138,10 @@ class SimulatedAnnotator:
             return Reply((self._say(verdict, query, query.boxes),), 1)
         if name < 0:
             return Reply((self._say(Verdict.INVALID, query, query.boxes),), 1)
-        cut = self._change(names)
-        if cut is not None:
-            # another object from here on: the person points at the change
-            return Reply((self._say(Verdict.DIFFERENT, query, (query.boxes[cut[0]], query.boxes[cut[1]])),), 1)
+        double = self._seen_double(name, query, view, covered)
+        mixed = self._look(query, view, wrong)[1]
+        if mixed is not None or double is not None:
+            return mixed or double
         said = [self._say(Verdict.VALID, query, query.boxes)]
         if len(query.boxes) > 1:
             said.append(self._say(Verdict.SAME, query, query.boxes))
@@ -158,7 +158,7 @@ class SimulatedAnnotator:
                 return int(one[-1]), int(two[0])
         return None
 
-    def _link(self, query: Query, view: View, wrong: bool) -> Reply:
+    def _link(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
         one, two = self._object(query.boxes[-1:]), self._object(query.others[:1])
         if one < 0 and two < 0 and not wrong:
             # neither is on an object: the person sees nothing that could go on, and rejects what is in front of them
@@ -178,57 +178,97 @@ class SimulatedAnnotator:
             xyxy = xyxy + np.tile(side * self._rng.choice([-0.33, 0.33], 2), 2)
         return Box(int(self._frame[row]), tuple(xyxy.tolist()))
 
-    def _box(self, query: Query, view: View, wrong: bool) -> Reply:
-        name = self._of_track(query, view)
+    def _box(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
+        name, mixed = self._look(query, view, wrong)
+        if mixed is not None:
+            return mixed
         if name < 0:
             return self._reject(query, view)
+        double = None if wrong else self._seen_double(name, query, view, covered)
+        if double is not None:
+            return double
         row = self._row_at(name, query.frame)
+        of = self._nearest(_track_boxes(query, view), name, query.frame)
+        if of is None:
+            return self._reject(query, view)
         if row < 0:
-            place = Box(query.frame, query.boxes[0].xyxy)
-            if query.boxes[0].frame == query.frame:
-                return Reply((self._say(Verdict.INVALID, query, query.boxes[:1]),), 1)
-            return Reply((self._say(Verdict.ABSENT, query, (query.boxes[0], place)),), 1)
-        return Reply((self._say(Verdict.BOX, query, query.boxes[:1], drawn=self._true_box(row, wrong)),), 2)
+            if of.frame == query.frame:
+                return Reply((self._say(Verdict.INVALID, query, (of,)),), 1)
+            return Reply((self._say(Verdict.ABSENT, query, (of, Box(query.frame, of.xyxy))),), 1)
+        return Reply((self._say(Verdict.BOX, query, (of,), drawn=self._true_box(row, wrong)),), 2)
 
     def _reject(self, query: Query, view: View) -> Reply:
         """The track in front of the person is no object."""
         rows = np.flatnonzero((view.tracks.track_index == query.track) & (view.tracks.candidate_index >= 0))
-        candidates = view.tracks.candidate_index[rows]
-        boxes = [
-            Box(int(view.candidates.frame[r]), tuple(view.candidates.xyxy[r].astype(float).tolist()))
-            for r in candidates
-        ]
+        boxes = [_candidate(view, row) for row in rows]
         # only what is on no object: a track may be right elsewhere
         boxes = [box for box in boxes if self._object([box]) < 0] or list(query.boxes[:1])
         return Reply((self._say(Verdict.INVALID, query, boxes),), 1)
 
-    def _end(self, query: Query, view: View, wrong: bool) -> Reply:
+    def _end(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
         """Where the object appears first, or is seen last, without leaving the stretch in which it is seen."""
         early = query.question is Question.START
         asked = query.boxes[0]
-        name = self._of_track(query, view)
+        name, mixed = self._look(query, view, wrong)
+        if mixed is not None:
+            return mixed
         if name < 0:
             return self._reject(query, view)
         row = self._limit(name, asked.frame, early)
         if wrong:
             row = self._limit(name, asked.frame, not early)
-        known = self._known_elsewhere(name, query, view)
-        if known is not None and not wrong:
-            return Reply((self._say(Verdict.SAME, query, (known, asked)),), 1)
+        double = None if wrong else self._seen_double(name, query, view, covered)
+        if double is not None:
+            return double
         verdict = Verdict.STARTS if early else Verdict.ENDS
-        if abs(int(self._frame[row]) - asked.frame) <= NEAR_ENOUGH and self._fits(asked, name):
+        limit = int(self._frame[row])
+        if abs(limit - asked.frame) <= NEAR_ENOUGH and self._fits(asked, name):
             return Reply((self._say(verdict, query, (asked, asked)),), 1)
+        boxes = [box for box in _track_boxes(query, view) if (box.frame >= limit if early else box.frame <= limit)]
+        of = self._nearest(boxes, name, asked.frame)
+        if of is None:
+            return self._reject(query, view)
         drawn = self._true_box(row, False)
-        said = (self._say(Verdict.BOX, query, (asked,), drawn=drawn), self._say(verdict, query, (asked, drawn)))
+        said = (self._say(Verdict.BOX, query, (of,), drawn=drawn), self._say(verdict, query, (of, drawn)))
         return Reply(said, 2)
 
-    def _known_elsewhere(self, name: int, query: Query, view: View) -> Box | None:
-        """A box by which the person knows the same object already, if the labels show it as another track."""
-        before = self._known.setdefault(name, query.boxes[0])
-        if before == query.boxes[0]:
+    def _seen_double(self, name: int, query: Query, view: View, covered: NDArray[np.int64]) -> Reply | None:
+        """What the person says who sees that the object has another track already; None if it has none near by.
+
+        Where both tracks lie on the object, the one that is asked about is deleted; where the other ends before this
+        one, or begins behind it, they are joined.
+        """
+        mine = np.flatnonzero(self._id == name)
+        others = mine[(covered[mine] >= 0) & (covered[mine] != query.track)]
+        if not len(others) or query.track < 0:
             return None
-        here, there = _track_at(view, query.boxes[0]), _track_at(view, before)
-        return before if there >= 0 and here >= 0 and here != there else None
+        tracks = view.tracks
+        rows = np.flatnonzero((tracks.track_index == query.track) & (tracks.candidate_index >= 0))
+        doubled = np.isin(tracks.frame[rows], self._frame[others])
+        if 2 * doubled.sum() >= len(rows) > 0:
+            boxes = [_candidate(view, row) for row in rows[doubled]]
+            boxes = [box for box in boxes if self._object([box]) in (-1, name)]
+            return Reply((self._say(Verdict.INVALID, query, boxes),), 1) if boxes else None
+        asked = query.boxes[0].frame
+        early = query.question is Question.START
+        beyond = others[self._frame[others] < asked] if early else others[self._frame[others] > asked]
+        if not len(beyond) or query.question not in (Question.START, Question.END):
+            return None
+        nearest = beyond[-1] if early else beyond[0]
+        other = np.flatnonzero((tracks.track_index == covered[nearest]) & (tracks.candidate_index >= 0))
+        other = other[(tracks.frame[other] < asked) if early else (tracks.frame[other] > asked)]
+        known = self._nearest([_candidate(view, row) for row in other], name, int(self._frame[nearest]))
+        here = self._nearest(_track_boxes(query, view), name, asked)
+        if known is None or here is None or known.frame == here.frame:
+            return None
+        return Reply((self._say(Verdict.SAME, query, (known, here)),), 1)
+
+    def _nearest(self, boxes: Sequence[Box], name: int, frame: int) -> Box | None:
+        """Of the boxes that are on an object, the one nearest to a frame."""
+        if not len(boxes):
+            return None
+        own = [box for box, found in zip(boxes, self._objects(boxes).tolist(), strict=True) if found == name]
+        return min(own, key=lambda box: (abs(box.frame - frame), box.frame), default=None)
 
     def _fits(self, box: Box, name: int) -> bool:
         row = self._row_at(name, box.frame)
@@ -268,7 +308,6 @@ class SimulatedAnnotator:
         self._names += 1
         new = f"{self._key}/{query.key[:8]}/{self._names}"
         first, last = (self._true_box(self._limit(name, query.frame, early), False) for early in (True, False))
-        self._known.setdefault(name, first)
         said = [
             self._say(Verdict.BOX, query, object=new, drawn=first),
             self._say(Verdict.STARTS, query, (first,), object=new),
@@ -279,14 +318,16 @@ class SimulatedAnnotator:
         return Reply(tuple(said), 1 + 2 * (1 + (last != first)))
 
 
-def _track_at(view: View, box: Box) -> int:
-    """The label's track that holds a candidate or a drawn box, or -1."""
+def _candidate(view: View, row: int) -> Box:
+    """The candidate behind a row of the tracks."""
+    candidate = int(view.tracks.candidate_index[row])
+    return Box(int(view.candidates.frame[candidate]), tuple(view.candidates.xyxy[candidate].astype(float).tolist()))
+
+
+def _track_boxes(query: Query, view: View) -> Sequence[Box]:
+    """The candidates of the track that is asked about, in order; the query's own boxes if it is about none."""
+    if query.track < 0:
+        return query.boxes
     tracks = view.tracks
-    rows = np.flatnonzero(tracks.frame == box.frame)
-    candidate = tracks.candidate_index[rows]
-    own = np.where((candidate >= 0)[:, None], view.candidates.xyxy[candidate], tracks.xyxy[rows])
-    for table in (own, tracks.xyxy[rows]):
-        same = np.flatnonzero(np.abs(table - np.array(box.xyxy)).max(1, initial=0.0) < 0.01)
-        if len(same):
-            return int(tracks.track_index[rows[same[0]]])
-    return -1
+    rows = np.flatnonzero((tracks.track_index == query.track) & (tracks.candidate_index >= 0))
+    return [_candidate(view, row) for row in rows.tolist()] or query.boxes

@@ -193,8 +193,13 @@ class _World:
             if answer.verdict not in (Verdict.SAME, Verdict.DIFFERENT) or len(known) < 2 or rows[0] is None:
                 return
         if answer.verdict is Verdict.SAME:
-            for row in known[1:]:
-                self._join(known[0], row, answer)
+            # what has a first or last frame already decides who of the others fits
+            known.sort(key=lambda row: not (self._root(row) in self._first or self._root(row) in self._last))
+            failed = [row for row in known[1:] if not self._join(known[0], row, answer)]
+            for row in failed:  # whoever accepted a track whole and trimmed it later did not mean what was cut off
+                why = self._why.get(row)
+                if row < self._count and why is not None and answer.query and why.query == answer.query:
+                    self._verdict[row] = 0
         elif answer.verdict is Verdict.DIFFERENT:
             for row in known[1:]:
                 self._part(known[0], row, answer)
@@ -406,6 +411,8 @@ class _World:
         self._problems.append(Problem("lost", answer, None, text))
 
     def _clash(self, answer: Answer, other: Answer | None, about: str) -> bool:
+        if self._problems and self._problems[-1].answer is answer and self._problems[-1].kind == "contradiction":
+            return False  # once is enough
         holds = f"{_who(other)} holds" if other is not None else "it is not used"
         text = f"video {self._info.name!r}: {_who(answer)} cannot hold: {about}; {holds}"
         self._problems.append(Problem("contradiction", answer, other, text))

@@ -58,10 +58,12 @@ def _table(
         xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
     left, right, filled = seen[course.left_row], seen[course.right_row], course.is_filled
     if (kept.drawn >= 0).any():
-        return _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
-    table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
-             np.zeros(len(course), bool))  # fmt: skip
-    return table, learn_offsets(*_nothing())
+        table, offsets = _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
+    else:
+        offsets = learn_offsets(*_nothing())
+        table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
+                 np.zeros(len(course), bool))  # fmt: skip
+    return (_give_way(kept, table) if kept.vouched.any() else table), offsets
 
 
 def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tuple[NDArray, ...]) -> Kept:
@@ -155,7 +157,7 @@ def _pinned(
         np.where(filled.is_filled, own_left[filled.right_row], own_right[filled.left_row]),
         filled.is_filled | interpolated[filled.left_row], certain,
     )  # fmt: skip
-    return _give_way(kept, table), offsets
+    return table, offsets
 
 
 def _end(left: NDArray[np.int64], right: NDArray[np.int64], row: NDArray[np.int64], side: int) -> NDArray[np.int64]:
@@ -176,11 +178,11 @@ def _between_drawn(track: NDArray[np.int64], is_drawn: NDArray[np.bool_]) -> tup
 
 
 def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
-    """The table without boxes that double a pinned track: nobody vouched for them, and most of their track does so."""
+    """The table without boxes that double a person's track: nobody vouched for them, and most of their track does so."""
     frame, track, xyxy, certain = table[0], table[1], table[2], table[6]
     vouched = np.zeros(int(track.max(initial=-1)) + 1, bool)
     vouched[kept.track[kept.vouched]] = True
-    pinned = np.flatnonzero(certain)
+    pinned = np.flatnonzero(certain | vouched[track])
     pinned = pinned[np.argsort(frame[pinned], kind="stable")]
     loose = np.flatnonzero(~vouched[track])
     row, _, _ = overlapping(frame[loose], xyxy[loose], frame[pinned], xyxy[pinned], SAME_OBJECT)

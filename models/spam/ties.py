@@ -195,11 +195,9 @@ def _join(to: Tensor, time: Tensor, ties: Ties, plain: Tensor) -> tuple[Tensor, 
         apart = root[first] != root[second]
         span = int(time.max()) + 2
         key, order = torch.sort(root * span + time)
-        # the last box of the one chain before the second box, and the first of the other behind the first box
+        # the last box of the one chain before the second box, and the first of the other chain behind that
         last = order[torch.searchsorted(key, root[first] * span + time[second]) - 1]
-        begin = order[torch.searchsorted(key, root[second] * span + time[first], right=True).clamp_max(len(key) - 1)]
-        gap = time[last] < time[begin]
-        last, begin = torch.where(gap, last, first), torch.where(gap, begin, second)
+        begin = order[torch.searchsorted(key, root[second] * span + time[last], right=True).clamp_max(len(key) - 1)]
         last, begin = torch.where(plain, first, last), torch.where(plain, second, begin)
         rows = (apart | plain).nonzero()[:, 0]
         to = to.clone()
