@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.spam.keyframes import FADE, Offsets
+from ..models.spam.keyframes import CHORD, FADE, Offsets
 
 Floats = NDArray[np.float64]
 HALF_NORMAL = 0.8  # mean of |x| for a standard normal x
 SPREAD_LOSS = HALF_NORMAL * np.array([1.0, 1.0, 0.5, 0.5])  # overlap that an offset of each coordinate costs
-CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
 MOST_LOSS = 1.0  # a box that is lost costs no more
 BETWEEN_TRACKS = 0.7  # share of the offsets' spread that is between tracks: a track without drawn boxes has all of it
 

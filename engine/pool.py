@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ..models.columns import Candidates, Source, Tracks, VideoInfo
 from ..models.spam.beliefs import Beliefs
 from ..models.spam.constraints import EVER, Constraints
-from ..models.spam.keyframes import Offsets, to_state
+from ..models.spam.keyframes import Offsets, bends, to_state
 from ..models.spam.overlaps import overlapping
 from .answers import Box
 from .experience import LINKS, OBJECTS, Experience, at_border
-from .gains import CHORD, Course, best_keys, bias_gain
+from .gains import Course, best_keys, bias_gain
 from .queries import COST, Query, Question
 
 LEAST_GAIN = 0.02  # boxes; what is worth less is not asked
@@ -133,8 +133,9 @@ def _reference(view: View, row: int) -> Box:
 def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     """Is it an object; where does it begin and end; where would another drawn box help."""
     tracks, out = view.tracks, []
-    bends = _bends(view, table)
-    typical = float(np.median(bends[bends >= 0])) if (bends >= 0).any() else 0.1
+    order, rate = table.order, view.info.frame_rate
+    observed = tracks.source != Source.INTERPOLATED
+    bend = bends(tracks.track_index[order], tracks.frame[order], to_state(tracks.xyxy[order]), observed[order], rate)
     drawn_in = len(np.unique(tracks.track_index[tracks.source == Source.HUMAN]))
     pinned = np.zeros(tracks.num_tracks, bool)
     pinned[tracks.track_index[tracks.source == Source.HUMAN]] = True
@@ -166,42 +167,31 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
             lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
             gain = valid * (lacking + _key_at_end(view, lacking)) + false
             out.append(_query(view, question, (_reference(view, row),), track, row, valid, gain))
-        bend = bends[track] if bends[track] >= 0 else typical
-        course = Course(tracks.frame[rows], tracks.source[rows] == Source.HUMAN,
-                        tracks.source[rows] != Source.INTERPOLATED, bend)  # fmt: skip
-        places, gains = best_keys(course, view.offsets, view.info.frame_rate)
+        course = _course(tracks, rows, float(bend[track]))
+        places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
-            anchor = seen[np.abs(tracks.frame[seen] - course.frame[place]).argmin()]
+            frame = int(course.frame[place])
+            anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
             whole = valid * (gain + (0.0 if pinned[track] else elsewhere)) + false
-            out.append(_query(view, Question.BOX, (_reference(view, anchor),), track, rows[place], valid, whole))
+            boxes = (_reference(view, anchor),)
+            out.append(Query(view.key, Question.BOX, boxes, (), frame, track, -1, valid, COST[Question.BOX], whole))
     return out
+
+
+def _course(tracks: Tracks, rows: NDArray[np.int64], bend: float) -> Course:
+    """A track from its first frame to its last, gaps that were not filled included."""
+    first, last = int(tracks.frame[rows[0]]), int(tracks.frame[rows[-1]])
+    frame = np.arange(first, last + 1)
+    is_key, is_seen = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+    place = tracks.frame[rows] - first
+    is_key[place], is_seen[place] = tracks.source[rows] == Source.HUMAN, tracks.source[rows] != Source.INTERPOLATED
+    return Course(frame, is_key, is_seen, bend)
 
 
 def _key_at_end(view: View, lacking: float) -> float:
     """What a drawn box at the end of a track is worth beside the frames it adds: it is a key as any other."""
     spread = float(view.offsets.spread.sum())
     return 0.5 * spread * view.info.frame_rate * 0.5 + 0.0 * lacking
-
-
-def _bends(view: View, table: _TrackTable) -> NDArray[np.float64]:
-    """(T,) how far each track leaves the chord over two seconds, in units of its size; -1 where it is too short."""
-    tracks = view.tracks
-    reach = max(1, round(CHORD * view.info.frame_rate))
-    out = np.full(tracks.num_tracks, -1.0)
-    for track in range(tracks.num_tracks):
-        rows = table.rows(track)
-        state, frame = to_state(tracks.xyxy[rows]), tracks.frame[rows]
-        if len(rows) <= 2 * reach or frame[2 * reach :].size == 0:
-            continue
-        seen = tracks.source[rows] != Source.INTERPOLATED
-        whole = (frame[2 * reach :] - frame[: -2 * reach] == 2 * reach) & seen[reach:-reach]
-        if not whole.any():
-            continue
-        middle = state[reach:-reach]
-        off = np.abs(middle - (state[2 * reach :] + state[: -2 * reach]) / 2)[whole]
-        size = np.exp(middle[whole, 2:])
-        out[track] = float((off[:, :2] / size).sum(1).mean() + 0.5 * off[:, 2:].sum(1).mean())
-    return out
 
 
 def _about_dropped(view: View) -> list[Query]:

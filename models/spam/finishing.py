@@ -9,7 +9,7 @@ from ..columns import Candidates, Source, Tracks, VideoInfo
 from .beliefs import Kept, entropy
 from .constraints import Constraints
 from .interpolation import FilledTracks, fill_gaps
-from .keyframes import Offsets, learn_offsets, pin, to_state, to_xyxy
+from .keyframes import Offsets, credible_gap, learn_offsets, pin, to_state, to_xyxy
 from .overlaps import overlapping
 from .settings import LabelSettings
 from .smoothing import smooth_tracks
@@ -146,7 +146,8 @@ def _pinned(
     interpolated[has_course] = course.is_filled[base[has_course]]
     interpolated[is_drawn] = False
     pinned = _between_drawn(track, is_drawn)
-    filled = fill_gaps(frame, state, track, np.where(pinned[0], 1 << 40, cap))
+    most = credible_gap(track, frame, state, has_course & ~interpolated | is_drawn, rate)
+    filled = fill_gaps(frame, state, track, np.where(pinned[0], np.maximum(most, cap), cap))
     boxes = to_xyxy(filled.xyxy)
     exact = ~filled.is_filled & is_drawn[filled.left_row]
     boxes[exact] = said.xyxy[kept.drawn[own_left[filled.left_row[exact]]]]
@@ -190,6 +191,8 @@ def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     doubled[loose[row]] = True
     count, of_track = np.bincount(track, minlength=len(vouched)), np.bincount(track[doubled], minlength=len(vouched))
     doubled &= (of_track >= MOSTLY * count)[track]
+    observed = np.bincount(track[~doubled & ~table[5]], minlength=len(vouched))
+    doubled |= (observed == 0)[track]  # nothing is left that a filled box could lie between
     return tuple(column[~doubled] for column in table)
 
 

@@ -16,6 +16,9 @@ PRIOR_SPREAD = (0.06, 0.04, 0.10, 0.06)  # of our courses on simulated streams, 
 PRIOR_SPREAD_KEYS = 4.0  # as many imagined drawn boxes behind it
 PRIOR_TRACKS = 2.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
 PRIOR_KEYS = 3.0  # imagined drawn boxes that bear the candidates out wholly
+CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
+USUAL_BEND = 0.1  # of tracks that are too short to show one, in a video without longer ones
+FAR_OFF = 0.5  # sizes of the box by which an interpolated one may be expected to be off; beyond, nothing is filled
 FADE = 3.0  # seconds after which a track's own offset has faded towards the video's by 1/e, beyond its drawn boxes
 
 Floats = NDArray[np.float64]
@@ -150,3 +153,46 @@ def _neighbours(track: NDArray[np.int64], key: NDArray[np.bool_]) -> tuple[NDArr
     left[(left >= 0) & (track[left] != track)] = -1
     right[(right >= 0) & (track[right] != track)] = -1
     return left, right
+
+
+def bends(
+    track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], rate: float
+) -> Floats:
+    """(T,) how far each track leaves the chord over two seconds, in sizes of its box.
+
+    Tracks that are too short to tell have the video's median.
+
+    Args:
+        track: (N,) int64 from 0, rows sorted by (track, frame).
+        frame: (N,) int64.
+        state: (N, 4).
+        is_seen: (N,) bool, whether the row was observed rather than filled.
+        rate: frames per second.
+    """
+    size = int(track.max(initial=-1)) + 1
+    reach = max(1, round(CHORD * rate))
+    key = track * (1 << 40) + frame
+    left, right = np.searchsorted(key, key - reach), np.searchsorted(key, key + reach)
+    inside = is_seen & (right < len(key))
+    inside &= (key[left] == key - reach) & (key[np.minimum(right, len(key) - 1)] == key + reach)
+    rows = np.flatnonzero(inside)
+    out = np.full(size, np.nan)
+    if len(rows):
+        off = np.abs(state[rows] - (state[left[rows]] + state[right[rows]]) / 2) / _unit(state[rows])
+        total = off[:, :2].sum(1) + 0.5 * off[:, 2:].sum(1)
+        count = np.bincount(track[rows], minlength=size)
+        with np.errstate(invalid="ignore"):
+            out = np.where(count > 0, np.bincount(track[rows], total, size) / np.maximum(count, 1), np.nan)
+    known = out[np.isfinite(out)]
+    return np.where(np.isfinite(out), out, np.median(known) if len(known) else USUAL_BEND)
+
+
+def credible_gap(
+    track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], rate: float
+) -> NDArray[np.int64]:
+    """(N,) longest gap in frames that each row's track may be interpolated over, by how much it bends.
+
+    What lies between two observations bends with the gap to the power of 3/2 (an integrated random walk).
+    """
+    bend = np.maximum(bends(track, frame, state, is_seen, rate), 1e-3)[track]
+    return (2 * CHORD * (FAR_OFF / bend) ** (2 / 3) * rate).astype(np.int64)
