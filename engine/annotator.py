@@ -142,9 +142,11 @@ class SimulatedAnnotator:
         mixed = self._look(query, view, wrong)[1]
         if mixed is not None or double is not None:
             return mixed or double
-        said = [self._say(Verdict.VALID, query, query.boxes)]
-        if len(query.boxes) > 1:
-            said.append(self._say(Verdict.SAME, query, query.boxes))
+        # a few boxes that sit on somebody else are not meant
+        boxes = [box for box, on in zip(query.boxes, names.tolist(), strict=True) if on in (-1, name)]
+        said = [self._say(Verdict.VALID, query, boxes)]
+        if len(boxes) > 1:
+            said.append(self._say(Verdict.SAME, query, boxes))
         return Reply(tuple(said), 1)
 
     @staticmethod
@@ -159,7 +161,7 @@ class SimulatedAnnotator:
         return None
 
     def _link(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
-        one, two = self._object(query.boxes[-1:]), self._object(query.others[:1])
+        one, two = self._around(query.boxes[-1], view), self._around(query.others[0], view)
         if one < 0 and two < 0 and not wrong:
             # neither is on an object: the person sees nothing that could go on, and rejects what is in front of them
             return Reply((self._say(Verdict.INVALID, query, (query.boxes[-1], query.others[0])),), 1)
@@ -244,7 +246,8 @@ class SimulatedAnnotator:
             return None
         tracks = view.tracks
         rows = np.flatnonzero((tracks.track_index == query.track) & (tracks.candidate_index >= 0))
-        doubled = np.isin(tracks.frame[rows], self._frame[others])
+        elsewhere = np.isin(tracks.track_index, np.unique(covered[others])) & (tracks.source != Source.INTERPOLATED)
+        doubled = np.isin(tracks.frame[rows], tracks.frame[elsewhere])
         if 2 * doubled.sum() >= len(rows) > 0:
             boxes = [_candidate(view, row) for row in rows[doubled]]
             boxes = [box for box in boxes if self._object([box]) in (-1, name)]
@@ -262,6 +265,20 @@ class SimulatedAnnotator:
         if known is None or here is None or known.frame == here.frame:
             return None
         return Reply((self._say(Verdict.SAME, query, (known, here)),), 1)
+
+    def _around(self, box: Box, view: View) -> int:
+        """The object of the tracklet that a candidate is in, near to it."""
+        here = np.flatnonzero(view.candidates.frame == box.frame)
+        off = np.abs(view.candidates.xyxy[here] - np.array(box.xyxy)).max(1, initial=0.0)
+        row = int(here[off.argmin()]) if len(here) else -1
+        chain = view.beliefs.chain[row] if row >= 0 else -1
+        if chain < 0:
+            return self._object([box])
+        rows = np.flatnonzero(view.beliefs.chain == chain)
+        rows = rows[np.argsort(np.abs(view.candidates.frame[rows] - box.frame), kind="stable")[:5]]
+        own = self._object([box])
+        near = [Box(int(view.candidates.frame[r]), tuple(view.candidates.xyxy[r].astype(float).tolist())) for r in rows]
+        return own if own >= 0 else self._object(near)
 
     def _nearest(self, boxes: Sequence[Box], name: int, frame: int) -> Box | None:
         """Of the boxes that are on an object, the one nearest to a frame."""

@@ -1,8 +1,7 @@
 """What another drawn box in a track is worth: how far boxes are expected to be off, before and after it.
 
-Errors are counted in boxes: one that is off by its own width is worth one box. The offset of a track's boxes from the
-truth is taken for a stationary process that fades with the time from a drawn box (Ornstein and Uhlenbeck), and what
-lies between two observations for a bend that grows with the gap to the power of 3/2 (an integrated random walk).
+Errors are counted in boxes: one that is off by its own width is worth one box. The expectations are those by which
+tracks are pinned to drawn boxes (``models.spam.keyframes``).
 """
 
 from __future__ import annotations
@@ -12,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.spam.keyframes import CHORD, FADE, Offsets
+from ..models.spam.keyframes import LOSS, Offsets, course_variance, straight_variance
 
 Floats = NDArray[np.float64]
-HALF_NORMAL = 0.8  # mean of |x| for a standard normal x
-SPREAD_LOSS = HALF_NORMAL * np.array([1.0, 1.0, 0.5, 0.5])  # overlap that an offset of each coordinate costs
 MOST_LOSS = 1.0  # a box that is lost costs no more
-BETWEEN_TRACKS = 0.7  # share of the offsets' spread that is between tracks: a track without drawn boxes has all of it
+ONLY_BIAS = 0.35  # share of the offsets that is the detector's bias in a video of which nothing is known
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,13 @@ class Course:
         frame: (n,) int64, ascending.
         is_key: (n,) bool, drawn by a person.
         is_seen: (n,) bool, a candidate or a person's box is there.
-        bend: relative deviation in the middle of a stretch of ``2 * CHORD`` seconds.
+        bend: (2,) of ``keyframes.bends``.
     """
 
     frame: NDArray[np.int64]
     is_key: NDArray[np.bool_]
     is_seen: NDArray[np.bool_]
-    bend: float
+    bend: Floats
 
 
 def distances(frame: NDArray[np.int64], at: NDArray[np.bool_], rate: float) -> tuple[Floats, Floats]:
@@ -51,35 +48,16 @@ def distances(frame: NDArray[np.int64], at: NDArray[np.bool_], rate: float) -> t
     return before / rate, behind / rate
 
 
-def offset_loss(before: Floats, behind: Floats, loss: float) -> Floats:
-    """Expected loss by the candidates' offset at some seconds from the drawn boxes before and behind."""
-    a, b = np.exp(-2 * before / FADE), np.exp(-2 * behind / FADE)
-    share = (1 - a) * (1 - b) / np.maximum(1 - a * b, 1e-9)
-    return loss * np.sqrt(share)
-
-
-def bend_loss(before: Floats, behind: Floats, bend: float) -> Floats:
-    """Expected loss where nothing is seen, between observations at some seconds before and behind."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        both = np.where(
-            np.isfinite(before) & np.isfinite(behind), before * behind / np.maximum(before + behind, 1e-9), 0
-        )
-    one = np.where(np.isfinite(before), before, np.where(np.isfinite(behind), behind, 0.0))
-    reach = np.where(np.isfinite(before) & np.isfinite(behind), 2 * both, 2 * one)
-    return bend * (reach / CHORD) ** 1.5
-
-
 def expected_loss(course: Course, keys: NDArray[np.bool_], offsets: Offsets, rate: float) -> Floats:
     """(n,) boxes that each frame of a track is expected to be off by, were ``keys`` drawn."""
-    spread = float((offsets.spread * SPREAD_LOSS).sum())
-    to_key = distances(course.frame, keys, rate)
-    to_seen = distances(course.frame, keys | course.is_seen, rate)
-    wide = bend_loss(*to_key, course.bend)
-    followed = offset_loss(*to_key, spread) + bend_loss(*to_seen, course.bend)
-    inner = np.isfinite(to_key[0]) & np.isfinite(to_key[1])
-    trust = float(offsets.trust.mean())
-    blend = np.where(inner, trust * followed + (1 - trust) * np.minimum(wide, followed), followed)
-    return np.minimum(blend, MOST_LOSS)
+    before, behind = distances(course.frame, keys, rate)
+    share = course_variance(before, behind, keys.sum())[:, None]
+    followed = offsets.course * np.square(offsets.spread) * share
+    followed = followed + straight_variance(*distances(course.frame, keys | course.is_seen, rate), course.bend)
+    line = offsets.straight * straight_variance(before, behind, course.bend)
+    inner = (np.isfinite(before) & np.isfinite(behind))[:, None]
+    both = followed * line / np.maximum(followed + line, 1e-12)
+    return np.minimum(np.sqrt(np.where(inner, both, followed)) @ LOSS, MOST_LOSS)
 
 
 def best_keys(course: Course, offsets: Offsets, rate: float) -> tuple[NDArray[np.int64], Floats]:
@@ -113,6 +91,5 @@ def best_keys(course: Course, offsets: Offsets, rate: float) -> tuple[NDArray[np
 
 def bias_gain(boxes: float, offsets: Offsets, tracks_drawn_in: int) -> float:
     """Boxes that a first drawn box in another track puts right elsewhere, as it tells more of the detector's bias."""
-    spread = float((offsets.spread * SPREAD_LOSS).sum()) * BETWEEN_TRACKS
     m = tracks_drawn_in + 1
-    return boxes * spread * (1 / np.sqrt(m) - 1 / np.sqrt(m + 1)) * 0.5
+    return boxes * float(offsets.spread @ LOSS) * (1 / np.sqrt(m) - 1 / np.sqrt(m + 1)) * ONLY_BIAS

@@ -167,7 +167,7 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
             lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
             gain = valid * (lacking + _key_at_end(view, lacking)) + false
             out.append(_query(view, question, (_reference(view, row),), track, row, valid, gain))
-        course = _course(tracks, rows, float(bend[track]))
+        course = _course(tracks, rows, bend[track])
         places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
             frame = int(course.frame[place])
@@ -178,7 +178,7 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     return out
 
 
-def _course(tracks: Tracks, rows: NDArray[np.int64], bend: float) -> Course:
+def _course(tracks: Tracks, rows: NDArray[np.int64], bend: NDArray[np.float64]) -> Course:
     """A track from its first frame to its last, gaps that were not filled included."""
     first, last = int(tracks.frame[rows[0]]), int(tracks.frame[rows[-1]])
     frame = np.arange(first, last + 1)

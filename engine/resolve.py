@@ -22,6 +22,8 @@ FOUND_AGAIN = 0.5  # overlap from which a candidate of another set is the box th
 SAME_PIXELS = 0.51  # pixels by which its sides may differ in the same set
 DRAWN_ON = 0.6  # overlap from which a drawn box is the very candidate that nobody spoke of
 
+_CLASHES = ("contradiction", "superseded")
+
 Row = int  # candidates from 0, then drawn boxes, then objects that have a name
 
 
@@ -30,7 +32,8 @@ class Problem:
     """One thing that could not be done with an answer.
 
     Attributes:
-        kind: "lost" (no such box any more), "outside" (not in the video) or "contradiction".
+        kind: "lost" (no such box any more), "outside" (not in the video), "contradiction", or "superseded" (the same
+            source said something else later).
         answer: the one that does not hold.
         other: the one that holds instead, if that is why.
         text: what is wrong, in a sentence.
@@ -238,8 +241,6 @@ class _World:
                 self._verdict[row] = 0
                 self._clash(other, answer, f"about the box in frame {self._frame_of(row) + 1}")  # type: ignore[operator]
         a, b = self._root(one), self._root(two)
-        self._maker.setdefault(one, answer)
-        self._maker.setdefault(two, answer)
         if a == b:
             return True
         if b in self._apart[a]:
@@ -267,6 +268,8 @@ class _World:
                         return self._clash(
                             answer, other, f"the object {'starts' if early else 'ends'} in frame {frame + 1}"
                         )
+        self._maker.setdefault(one, answer)
+        self._maker.setdefault(two, answer)
         self._merge(a, b, rows, answer)
         return True
 
@@ -411,9 +414,10 @@ class _World:
         self._problems.append(Problem("lost", answer, None, text))
 
     def _clash(self, answer: Answer, other: Answer | None, about: str) -> bool:
-        if self._problems and self._problems[-1].answer is answer and self._problems[-1].kind == "contradiction":
+        if self._problems and self._problems[-1].answer is answer and self._problems[-1].kind in _CLASHES:
             return False  # once is enough
+        corrected = other is not None and other.source == answer.source and other.when > answer.when
         holds = f"{_who(other)} holds" if other is not None else "it is not used"
         text = f"video {self._info.name!r}: {_who(answer)} cannot hold: {about}; {holds}"
-        self._problems.append(Problem("contradiction", answer, other, text))
+        self._problems.append(Problem("superseded" if corrected else "contradiction", answer, other, text))
         return False

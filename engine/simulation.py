@@ -101,7 +101,7 @@ class Point:
         scores: of all videos as one.
         videos: key -> clicks, effort and scores of each.
         rounds: computed so far.
-        problems: answers that did not hold.
+        problems: contradictions that are open.
         by_question: kind of question -> how many were asked.
         extra: what ``watch`` returned, by video.
     """
@@ -249,7 +249,7 @@ def _point(
     }
     return Point(
         budget, clicks, 100 * clicks / whole, _chosen(combine(list(scores.values()))), videos, rounds,
-        sum(len(desk.problems) for desk in desks.values()), dict(kinds),
+        sum(problem.kind == "contradiction" for desk in desks.values() for problem in desk.problems), dict(kinds),
         {} if watch is None else {key: watch(key, desk.view) for key, desk in desks.items()},
     )  # fmt: skip
 

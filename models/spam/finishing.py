@@ -9,7 +9,7 @@ from ..columns import Candidates, Source, Tracks, VideoInfo
 from .beliefs import Kept, entropy
 from .constraints import Constraints
 from .interpolation import FilledTracks, fill_gaps
-from .keyframes import Offsets, credible_gap, learn_offsets, pin, to_state, to_xyxy
+from .keyframes import Offsets, bends, credible_gap, learn_offsets, pin, to_state, to_xyxy
 from .overlaps import overlapping
 from .settings import LabelSettings
 from .smoothing import smooth_tracks
@@ -56,11 +56,11 @@ def _table(
     xyxy = course.xyxy
     if settings.smooth and len(course):
         xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
-    left, right, filled = seen[course.left_row], seen[course.right_row], course.is_filled
     if (kept.drawn >= 0).any():
         table, offsets = _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
     else:
-        offsets = learn_offsets(*_nothing())
+        nobody = np.zeros(0, np.int64)
+        offsets = learn_offsets(nobody, nobody, *(np.zeros((0, n)) for n in (4, 4, 2)), info.frame_rate)
         table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
                  np.zeros(len(course), bool))  # fmt: skip
     return (_give_way(kept, table) if kept.vouched.any() else table), offsets
@@ -101,10 +101,6 @@ def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tupl
     return Kept(**{key: column[order] for key, column in whole.items()})
 
 
-def _nothing() -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros((0, 4))
-
-
 def _pinned(
     kept: Kept, said: Constraints, course: FilledTracks, xyxy: NDArray, seen: NDArray[np.int64], cap: int, rate: float
 ) -> tuple[tuple[NDArray, ...], Offsets]:
@@ -134,19 +130,29 @@ def _pinned(
     drawn[key_place] = to_state(said.xyxy[kept.drawn[key_row]])
     state[~has_course] = drawn[~has_course]
     frame, track = frame[base], track[base]
+    interpolated = np.zeros(len(rows), bool)
+    interpolated[has_course] = course.is_filled[base[has_course]]
+    observed = (has_course & ~interpolated) | is_drawn
+    bend = bends(track, frame, state, observed, rate)[track]
+    # a gap between candidates in which somebody drew a box tells no course any more
+    gap = np.cumsum(~interpolated)
+    has_course &= ~(interpolated & np.isin(gap, gap[interpolated & is_drawn]))
     both = is_drawn & has_course
-    offsets = learn_offsets(track[both], frame[both], state[both], drawn[both])
-    state = pin(track, frame, state, drawn, is_drawn, has_course, offsets, rate)
+    offsets = learn_offsets(track[both], frame[both], state[both], drawn[both], bend[both], rate)
+    state = pin(track, frame, state, drawn, is_drawn, has_course, bend, offsets, rate)
+    # what neither candidates nor people tell is left to the filling below
+    told = has_course | is_drawn
+    rows, base, frame, track, state, drawn = (x[told] for x in (rows, base, frame, track, state, drawn))
+    is_drawn, has_course, interpolated, bend = (x[told] for x in (is_drawn, has_course, interpolated, bend))
+    key_place = (np.cumsum(told) - 1)[key_place]
 
     own_left, own_right = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     own_left[has_course] = seen[course.left_row[base[has_course]]]
     own_right[has_course] = seen[course.right_row[base[has_course]]]
     own_left[key_place], own_right[key_place] = key_row, key_row
-    interpolated = np.zeros(len(rows), bool)
-    interpolated[has_course] = course.is_filled[base[has_course]]
-    interpolated[is_drawn] = False
+    interpolated &= ~is_drawn
     pinned = _between_drawn(track, is_drawn)
-    most = credible_gap(track, frame, state, has_course & ~interpolated | is_drawn, rate)
+    most = credible_gap(bend, rate)
     filled = fill_gaps(frame, state, track, np.where(pinned[0], np.maximum(most, cap), cap))
     boxes = to_xyxy(filled.xyxy)
     exact = ~filled.is_filled & is_drawn[filled.left_row]

@@ -1,8 +1,10 @@
 """People's boxes pin a track: what they teach of the detector's bias, and the course between them.
 
-A drawn box is exact. Between two of them the track follows the candidates, moved by the offset that the drawn boxes
-show, as far as the drawn boxes of the video bear the candidates out; else it is interpolated. What all drawn boxes of
-a video have in common (a detector whose boxes are too wide, say) moves the other tracks, too.
+A drawn box is exact. Between two of them a track could follow the candidates, moved by the offsets that the drawn boxes
+show, or go straight. Each of the two is trusted by how far off it is expected to be: candidates by the spread of the
+video's offsets, the straight line by how much the track bends over such a gap; and both expectations are corrected by
+how well they predict drawn boxes from their neighbours. What all drawn boxes of a video have in common (a detector whose
+boxes are too wide, say) moves its other tracks, too.
 """
 
 from __future__ import annotations
@@ -12,14 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-PRIOR_SPREAD = (0.06, 0.04, 0.10, 0.06)  # of our courses on simulated streams, and
-PRIOR_SPREAD_KEYS = 4.0  # as many imagined drawn boxes behind it
-PRIOR_TRACKS = 2.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
-PRIOR_KEYS = 3.0  # imagined drawn boxes that bear the candidates out wholly
+# Of our courses on simulated streams: standard deviation of the offset of centre x, centre y (in widths and heights),
+# log width and log height; the share of its variance that stays along a track; seconds after which the rest is down
+# to 1/e.
+SPREAD = (0.06, 0.04, 0.10, 0.06)
+STAYS = 0.1
+FADE = 0.5
+PRIOR_KEYS = 4.0  # imagined drawn boxes behind these numbers
+PRIOR_TRACKS = 4.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
+ASTRAY = 0.4  # offset from which a drawn box says that the track went astray, and nothing of the detector
+
 CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
-USUAL_BEND = 0.1  # of tracks that are too short to show one, in a video without longer ones
+USUAL_BEND = 0.05  # of tracks that are too short to show one, in a video without longer ones
 FAR_OFF = 0.5  # sizes of the box by which an interpolated one may be expected to be off; beyond, nothing is filled
-FADE = 3.0  # seconds after which a track's own offset has faded towards the video's by 1/e, beyond its drawn boxes
+LOSS = np.array([1.6, 0.8])  # overlap lost for a standard deviation of 1 of both centre, and of both size, coordinates
 
 Floats = NDArray[np.float64]
 
@@ -30,15 +38,16 @@ class Offsets:
 
     Attributes:
         bias: (4,) mean offset of the detector: centre in units of width and height, logarithms of width and height.
-        spread: (4,) standard deviation of what is left, from object to object and over time.
-        trust: (2,) in [0, 1], how far the candidates' motion is followed between drawn boxes: of the centre, and of
-            the size.
+        spread: (2,) standard deviation of what is left: of centre coordinates, of size coordinates.
+        course: (2,) factor on the variance that is expected of a course between drawn boxes, for centre and size.
+        straight: (2,) the same of straight lines between drawn boxes.
         num_keys: drawn boxes that this rests on.
     """
 
     bias: Floats
     spread: Floats
-    trust: Floats
+    course: Floats
+    straight: Floats
     num_keys: int
 
 
@@ -54,52 +63,119 @@ def to_xyxy(state: Floats) -> Floats:
     return np.concatenate([state[:, :2] - half, state[:, :2] + half], 1)
 
 
-def _unit(state: Floats) -> Floats:
+def unit_of(state: Floats) -> Floats:
     """(N, 4) what an offset of 1 means in a state: its width, its height, 1, 1."""
     return np.concatenate([np.exp(state[:, 2:]), np.ones_like(state[:, 2:])], 1)
 
 
-def learn_offsets(track: NDArray[np.int64], frame: NDArray[np.int64], course: Floats, drawn: Floats) -> Offsets:
+def course_variance(before: Floats, behind: Floats, keys: NDArray | float) -> Floats:
+    """(N,) share of the offsets' variance that is left at some seconds from the drawn boxes before and behind.
+
+    The offset is a part that stays along the track and one that fades (an Ornstein-Uhlenbeck process).
+
+    Args:
+        before: (N,) seconds, infinite without a drawn box before.
+        behind: (N,) seconds.
+        keys: drawn boxes of the track.
+    """
+    a, b = np.exp(-2 * before / FADE), np.exp(-2 * behind / FADE)
+    fading = (1 - a) * (1 - b) / np.maximum(1 - a * b, 1e-12)
+    return (1 - STAYS) * fading + STAYS / (1 + np.asarray(keys) * STAYS)
+
+
+def straight_variance(before: Floats, behind: Floats, bend: Floats) -> Floats:
+    """(N, 2) variance of a straight line where nothing is seen, centre and size.
+
+    What lies between two observations bends with the gap to the power of 3/2 (an integrated random walk).
+
+    Args:
+        before: (N,) seconds to the observation before, infinite if there is none.
+        behind: (N,) seconds to that behind.
+        bend: (N, 2) or (2,) of ``bends``.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both = np.where(
+            np.isfinite(before) & np.isfinite(behind), before * behind / np.maximum(before + behind, 1e-9), 0
+        )
+    one = np.where(np.isfinite(before), before, np.where(np.isfinite(behind), behind, 0.0))
+    reach = 2 * np.where(np.isfinite(before) & np.isfinite(behind), both, one)
+    return np.square(bend) * (reach[:, None] / CHORD) ** 3
+
+
+def learn_offsets(
+    track: NDArray[np.int64], frame: NDArray[np.int64], course: Floats, drawn: Floats, bend: Floats, rate: float
+) -> Offsets:
     """What the drawn boxes of a video teach.
 
     Args:
-        track: (K,) int64, track of every drawn box that has a course of candidates at its frame, sorted.
+        track: (K,) int64, track of every drawn box that has an observed course at its frame, sorted.
         frame: (K,) int64, ascending inside a track.
         course: (K, 4) state of the candidates' course there.
         drawn: (K, 4) state of the drawn box.
+        bend: (K, 2) bend of the track.
+        rate: frames per second.
     """
+    prior = np.square(SPREAD).reshape(2, 2).mean(1)
     if not len(track):
-        return Offsets(np.zeros(4), np.array(PRIOR_SPREAD), np.ones(2), 0)
-    offset = (drawn - course) / _unit(course)
+        return Offsets(np.zeros(4), np.sqrt(prior), np.ones(2), np.ones(2), 0)
+    offset = (drawn - course) / unit_of(course)
+    fits = (np.abs(offset) < ASTRAY).all(1)
+    if not fits.any():
+        return Offsets(np.zeros(4), np.sqrt(prior), np.ones(2), np.ones(2), 0)
+    track, frame, offset = track[fits], frame[fits], offset[fits]
+    course, drawn, bend = course[fits], drawn[fits], bend[fits]
     _, first, own = np.unique(track, return_index=True, return_inverse=True)
     count = np.bincount(own)
-    of_track = np.stack([np.bincount(own, np.clip(column, -0.5, 0.5)) for column in offset.T], 1) / count[:, None]
+    of_track = np.stack([np.bincount(own, column) for column in offset.T], 1) / count[:, None]
     bias = of_track.sum(0) / (len(first) + PRIOR_TRACKS)
-    rest = np.clip(offset - bias, -0.5, 0.5)
-    prior = PRIOR_SPREAD_KEYS * np.square(PRIOR_SPREAD)
-    spread = np.sqrt((np.square(rest).sum(0) + prior) / (len(rest) + PRIOR_SPREAD_KEYS))
-    return Offsets(bias, spread, _trust(track, frame, course, drawn), len(track))
-
-
-def _trust(track: NDArray[np.int64], frame: NDArray[np.int64], course: Floats, drawn: Floats) -> Floats:
-    """(2,) the least-squares share of the candidates' motion that predicts each drawn box from its two neighbours."""
+    rest = np.square(offset - bias).reshape(-1, 2, 2).mean(2)
+    spread = np.sqrt((rest.sum(0) + PRIOR_KEYS * prior) / (len(rest) + PRIOR_KEYS))
     middle = np.flatnonzero((track[2:] == track[1:-1]) & (track[1:-1] == track[:-2])) + 1
+    scale = _scales(middle, frame, course + bias * unit_of(course), drawn, bend, spread, count[own], rate)
+    return Offsets(bias, spread, *scale, len(track))
+
+
+def _scales(
+    middle: NDArray[np.int64], frame: NDArray[np.int64], course: Floats, drawn: Floats, bend: Floats, spread: Floats,
+    keys: NDArray[np.int64], rate: float,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Factors on the variances of course and straight line, by how each predicts drawn boxes from their neighbours."""
     if not len(middle):
-        return np.ones(2)
+        return np.ones(2), np.ones(2)
     left, right = middle - 1, middle + 1
-    part = ((frame[middle] - frame[left]) / (frame[right] - frame[left]))[:, None]
+    before, behind = (frame[middle] - frame[left]) / rate, (frame[right] - frame[middle]) / rate
+    part = (before / (before + behind))[:, None]
+    unit = unit_of(drawn[middle])
     straight = drawn[left] * (1 - part) + drawn[right] * part
-    bent = course[middle] - (course[left] * (1 - part) + course[right] * part)
-    unit = _unit(drawn[middle])
-    said, given = np.clip((drawn[middle] - straight) / unit, -1, 1), np.clip(bent / unit, -1, 1)
-    prior = PRIOR_KEYS * np.square(given).mean(0) + 1e-6
-    both, square = (said * given).sum(0) + prior, np.square(given).sum(0) + prior
-    return np.clip([both[:2].sum() / square[:2].sum(), both[2:].sum() / square[2:].sum()], 0, 1)
+    one, two = _bridge(before, behind)
+    gap = drawn - course
+    bent = course[middle] + one * gap[left] + two * gap[right]
+    seen = [
+        np.square(np.clip((drawn[middle] - guess) / unit, -1, 1)).reshape(-1, 2, 2).mean(2)
+        for guess in (bent, straight)
+    ]
+    expected = (
+        np.square(spread) * course_variance(before, behind, keys[middle])[:, None],
+        straight_variance(before, behind, bend[middle]),
+    )
+    factors = []
+    for found, wanted in zip(seen, expected, strict=True):
+        ratio = np.clip(found / np.maximum(wanted, 1e-8), 0, 100)
+        # one wild box must not speak for all: the mean of logarithms is robust, and a normal's is known
+        factors.append(np.exp((np.log(np.maximum(ratio, 1e-2)) + 0.6).sum(0) / (len(middle) + PRIOR_KEYS)))
+    return np.clip(factors[0], 0.1, 10), np.clip(factors[1], 0.1, 10)
+
+
+def _bridge(before: Floats, behind: Floats) -> tuple[Floats, Floats]:
+    """(N, 1) weights of the fading offsets of the drawn boxes before and behind; one alone if the other is far."""
+    a, b = np.minimum(before / FADE, 30), np.minimum(behind / FADE, 30)
+    whole = np.sinh(np.maximum(a + b, 1e-9))
+    return (np.sinh(b) / whole)[:, None], (np.sinh(a) / whole)[:, None]
 
 
 def pin(
     track: NDArray[np.int64], frame: NDArray[np.int64], course: Floats, drawn: Floats, is_drawn: NDArray[np.bool_],
-    has_course: NDArray[np.bool_], offsets: Offsets, frame_rate: float,
+    has_course: NDArray[np.bool_], bend: Floats, offsets: Offsets, rate: float,
 ) -> Floats:  # fmt: skip
     """(N, 4) states of the tracks with every drawn box where it was drawn.
 
@@ -109,46 +185,64 @@ def pin(
         course: (N, 4) the candidates' course, where there is one.
         drawn: (N, 4) the drawn box, where there is one.
         is_drawn: (N,) bool.
-        has_course: (N,) bool, frames between two candidates of the track that are near enough to each other.
+        has_course: (N,) bool, where the candidates tell a course.
+        bend: (N, 2) of the row's track.
         offsets: what the drawn boxes of the video teach.
-        frame_rate: of the video, per second.
+        rate: frames per second.
     """
-    number = len(track)
-    unit = _unit(course)
+    unit = unit_of(course)
     moved = course + offsets.bias * unit
     key = is_drawn & has_course
-    left, right = _neighbours(track, key)
-    own = np.zeros((number, 4))
-    own[key] = ((drawn - moved) / unit)[key]
-    has_left, has_right = left >= 0, right >= 0
-    part = np.zeros(number)
-    both = has_left & has_right & (right > left)
-    part[both] = (frame[both] - frame[left[both]]) / (frame[right[both]] - frame[left[both]])
-    gone = np.where(has_left, frame - frame[left], np.where(has_right, frame[right] - frame, 0)) / frame_rate
-    fade = np.exp(-gone / FADE)
-    one = np.where((has_left | has_right)[:, None], own[np.where(has_left, left, right)], 0.0)
-    two = np.where(both[:, None], own[right], 0.0)
-    deviation = np.where(both[:, None], one * (1 - part[:, None]) + two * part[:, None], one * fade[:, None])
-    out = moved + deviation * unit
-    # between two drawn boxes: as much of the candidates' motion as has proved right, the rest straight
-    before, behind = _neighbours(track, is_drawn)
-    inner = (before >= 0) & (behind > before) & ~is_drawn
+    own = np.where(key[:, None], (drawn - moved) / unit, 0.0)
+    size = int(track.max(initial=-1)) + 1
+    tell = key & (np.abs(own) < ASTRAY).all(1)
+    keys = np.bincount(track[tell], minlength=size)
+    mean = np.stack([np.bincount(track[tell], column[tell], size) for column in own.T], 1) / np.maximum(keys, 1)[:, None]
+    stays = (mean * (STAYS * keys / (1 + np.maximum(keys - 1, 0) * STAYS))[:, None])[track]
+    left, right = neighbours(track, key)
+    before, behind = seconds_to(frame, left, rate), seconds_to(frame, right, rate)
+    one, two = _bridge(before, behind)
+    fading = np.where((left >= 0)[:, None], one * (own[left] - stays), 0.0)
+    fading = fading + np.where((right >= 0)[:, None], two * (own[right] - stays), 0.0)
+    fading = np.where((left == right)[:, None] & (left >= 0)[:, None], own - stays, fading)
+    out = moved + (stays + fading) * unit
+
+    a, b = neighbours(track, is_drawn)
+    inner = (a >= 0) & (b > a) & ~is_drawn
     if inner.any():
-        a, b = before[inner], behind[inner]
-        share = ((frame[inner] - frame[a]) / (frame[b] - frame[a]))[:, None]
+        a, b = a[inner], b[inner]
+        before, behind = seconds_to(frame, a, rate, inner), seconds_to(frame, b, rate, inner)
+        share = (before / (before + behind))[:, None]
         straight = drawn[a] * (1 - share) + drawn[b] * share
-        follow = np.repeat(offsets.trust, 2)[None] * has_course[inner][:, None]
+        of_line = offsets.straight * straight_variance(before, behind, bend[inner])
+        of_course = (
+            offsets.course * np.square(offsets.spread) * course_variance(before, behind, keys[track[inner]])[:, None]
+        )
+        follow = np.repeat(of_line / np.maximum(of_line + of_course, 1e-12), 2, axis=1) * has_course[inner][:, None]
         out[inner] = straight + follow * (out[inner] - straight)
     out[is_drawn] = drawn[is_drawn]
     return out
 
 
-def _neighbours(track: NDArray[np.int64], key: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nearest key row at or before, and at or behind, every row of the same track; -1 for none."""
+def seconds_to(
+    frame: NDArray[np.int64], row: NDArray[np.int64], rate: float, here: NDArray[np.bool_] | None = None
+) -> Floats:
+    """(n,) seconds from some rows (all, or those of ``here``) to the rows named; infinite for -1."""
+    own = frame if here is None else frame[here]
+    return np.where(row >= 0, np.abs(frame[row] - own) / rate, np.inf)
+
+
+def neighbours(track: NDArray[np.int64], key: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nearest key row at or before, and at or behind, every row of the same track; -1 for none.
+
+    Args:
+        track: (N,) int64, sorted.
+        key: (N,) bool.
+    """
     number = len(track)
     rows = np.arange(number)
-    left = np.maximum.accumulate(np.where(key, rows, -1))
-    right = number - 1 - np.maximum.accumulate(np.where(key[::-1], rows, -1))[::-1]
+    left = np.maximum.accumulate(np.where(key, rows, -1)) if number else rows
+    right = number - 1 - np.maximum.accumulate(np.where(key[::-1], rows, -1))[::-1] if number else rows
     right = np.where(right >= number, -1, right)
     left[(left >= 0) & (track[left] != track)] = -1
     right[(right >= 0) & (track[right] != track)] = -1
@@ -158,7 +252,7 @@ def _neighbours(track: NDArray[np.int64], key: NDArray[np.bool_]) -> tuple[NDArr
 def bends(
     track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], rate: float
 ) -> Floats:
-    """(T,) how far each track leaves the chord over two seconds, in sizes of its box.
+    """(T, 2) how far each track leaves the chord over two seconds: centre in sizes of its box, log size; root mean square.
 
     Tracks that are too short to tell have the video's median.
 
@@ -172,27 +266,23 @@ def bends(
     size = int(track.max(initial=-1)) + 1
     reach = max(1, round(CHORD * rate))
     key = track * (1 << 40) + frame
-    left, right = np.searchsorted(key, key - reach), np.searchsorted(key, key + reach)
-    inside = is_seen & (right < len(key))
-    inside &= (key[left] == key - reach) & (key[np.minimum(right, len(key) - 1)] == key + reach)
-    rows = np.flatnonzero(inside)
-    out = np.full(size, np.nan)
+    last = max(len(key) - 1, 0)
+    left = np.searchsorted(key, key - reach)
+    right = np.minimum(np.searchsorted(key, key + reach), last)
+    rows = np.flatnonzero(is_seen & (key[left] == key - reach) & (key[right] == key + reach)) if len(key) else key
+    out = np.full((size, 2), np.nan)
     if len(rows):
-        off = np.abs(state[rows] - (state[left[rows]] + state[right[rows]]) / 2) / _unit(state[rows])
-        total = off[:, :2].sum(1) + 0.5 * off[:, 2:].sum(1)
+        off = (state[rows] - (state[left[rows]] + state[right[rows]]) / 2) / unit_of(state[rows])
+        square = np.square(off).reshape(-1, 2, 2).mean(2)
         count = np.bincount(track[rows], minlength=size)
-        with np.errstate(invalid="ignore"):
-            out = np.where(count > 0, np.bincount(track[rows], total, size) / np.maximum(count, 1), np.nan)
-    known = out[np.isfinite(out)]
-    return np.where(np.isfinite(out), out, np.median(known) if len(known) else USUAL_BEND)
+        total = np.stack([np.bincount(track[rows], column, size) for column in square.T], 1)
+        known = count > 0
+        out[known] = np.sqrt(total[known] / count[known, None])
+    known = np.isfinite(out[:, 0])
+    usual = np.median(out[known], 0) if known.any() else np.full(2, USUAL_BEND)
+    return np.maximum(np.where(known[:, None], out, usual), 1e-3)
 
 
-def credible_gap(
-    track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], rate: float
-) -> NDArray[np.int64]:
-    """(N,) longest gap in frames that each row's track may be interpolated over, by how much it bends.
-
-    What lies between two observations bends with the gap to the power of 3/2 (an integrated random walk).
-    """
-    bend = np.maximum(bends(track, frame, state, is_seen, rate), 1e-3)[track]
-    return (2 * CHORD * (FAR_OFF / bend) ** (2 / 3) * rate).astype(np.int64)
+def credible_gap(bend: Floats, rate: float) -> NDArray[np.int64]:
+    """(N,) longest gap in frames that may be interpolated over, by the bends (N, 2) of its track."""
+    return (2 * CHORD * (FAR_OFF / (bend @ LOSS)) ** (2 / 3) * rate).astype(np.int64)
