@@ -35,6 +35,7 @@ class Experience:
         found_boxes: boxes of such an object.
         complete: frames that were found, or made, complete.
         shift: kind of belief -> what to add to its logit in this video: the model may be too timid or too bold here.
+        seen: kind of belief -> how much the answers told of the shift (Fisher information, per logit squared).
     """
 
     missing_at_end: tuple[float, float]
@@ -42,11 +43,16 @@ class Experience:
     found_boxes: float
     complete: np.ndarray
     shift: Mapping[str, float] = field(default_factory=dict)
+    seen: Mapping[str, float] = field(default_factory=dict)
 
     def believe(self, kind: str, probability: np.ndarray | float) -> np.ndarray:
         """Probabilities of the model, moved by what answers to questions of that kind taught."""
         p = np.clip(np.asarray(probability, np.float64), 1e-6, 1 - 1e-6)
         return 1 / (1 + (1 - p) / p * np.exp(-self.shift.get(kind, 0.0)))
+
+    def doubt(self, kind: str) -> float:
+        """Standard deviation of the logits' shift that is left after what was answered."""
+        return float((1 / SHIFT_SPREAD**2 + self.seen.get(kind, 0.0)) ** -0.5)
 
     def quiet(self, frame: np.ndarray, rate: float) -> np.ndarray:
         """(F,) in [0, 1]: how much of ``found`` is left to be expected in frames, near to those looked at already."""
@@ -93,12 +99,16 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
         (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + PRIOR_ANSWERS),
         (sum(lengths) + PRIOR_ANSWERS * FOUND_SECONDS * rate) / (len(lengths) + PRIOR_ANSWERS),
         np.array(sorted(complete), np.int64),
-        {kind: _shift(seen) for kind, seen in beliefs.items()},
+        {kind: _shift(seen)[0] for kind, seen in beliefs.items()},
+        {kind: _shift(seen)[1] for kind, seen in beliefs.items()},
     )
 
 
-def _shift(seen: Sequence[tuple[float, bool]]) -> float:
-    """What to add to the logits of probabilities so that they fit what came true, pulled to 0 by a normal prior."""
+def _shift(seen: Sequence[tuple[float, bool]]) -> tuple[float, float]:
+    """What to add to the logits of probabilities so that they fit what came true, pulled to 0 by a normal prior.
+
+    Also how much was learned of it (Fisher information).
+    """
     p = np.clip([one for one, _ in seen], 1e-4, 1 - 1e-4)
     logit, yes = np.log(p / (1 - p)), np.array([came for _, came in seen], float)
     shift = 0.0
@@ -106,4 +116,5 @@ def _shift(seen: Sequence[tuple[float, bool]]) -> float:
         now = 1 / (1 + np.exp(-(logit + shift)))
         slope = (now * (1 - now)).sum() + 1 / SHIFT_SPREAD**2
         shift += float(np.clip(((yes - now).sum() - shift / SHIFT_SPREAD**2) / slope, -1, 1))
-    return shift
+    now = 1 / (1 + np.exp(-(logit + shift)))
+    return shift, float((now * (1 - now)).sum())

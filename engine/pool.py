@@ -6,7 +6,7 @@ parts, one that fits better.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,9 +133,7 @@ def _reference(view: View, row: int) -> Box:
 def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     """Is it an object; where does it begin and end; where would another drawn box help."""
     tracks, out = view.tracks, []
-    order, rate = table.order, view.info.frame_rate
-    observed = tracks.source != Source.INTERPOLATED
-    bend = bends(tracks.track_index[order], tracks.frame[order], to_state(tracks.xyxy[order]), observed[order], rate)
+    rate, bend = view.info.frame_rate, _bends(view, table)
     drawn_in = len(np.unique(tracks.track_index[tracks.source == Source.HUMAN]))
     pinned = np.zeros(tracks.num_tracks, bool)
     pinned[tracks.track_index[tracks.source == Source.HUMAN]] = True
@@ -176,6 +174,22 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
             boxes = (_reference(view, anchor),)
             out.append(Query(view.key, Question.BOX, boxes, (), frame, track, -1, valid, COST[Question.BOX], whole))
     return out
+
+
+def courses(view: View) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Course]]:
+    """Every track as ``gains`` reads it: its rows of ``Tracks``, their frames within the course, the course."""
+    table, tracks = _TrackTable(view), view.tracks
+    bend = _bends(view, table)
+    for track in range(tracks.num_tracks):
+        rows = table.rows(track)
+        yield rows, tracks.frame[rows] - tracks.frame[rows[0]], _course(tracks, rows, bend[track])
+
+
+def _bends(view: View, table: _TrackTable) -> NDArray[np.float64]:
+    tracks, order = view.tracks, table.order
+    seen = tracks.source[order] != Source.INTERPOLATED
+    state = to_state(tracks.xyxy[order])
+    return bends(tracks.track_index[order], tracks.frame[order], state, seen, view.info.frame_rate)
 
 
 def _course(tracks: Tracks, rows: NDArray[np.int64], bend: NDArray[np.float64]) -> Course:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 SPREAD = (0.06, 0.04, 0.10, 0.06)
 STAYS = 0.1
 FADE = 0.5
+FADE_ASTRAY = 0.1  # seconds, of an offset that is no detector's but a track's that went astray for a moment
 PRIOR_KEYS = 4.0  # imagined drawn boxes behind these numbers
 PRIOR_TRACKS = 4.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
 ASTRAY = 0.4  # offset from which a drawn box says that the track went astray, and nothing of the detector
@@ -197,11 +198,15 @@ def pin(
     size = int(track.max(initial=-1)) + 1
     tell = key & (np.abs(own) < ASTRAY).all(1)
     keys = np.bincount(track[tell], minlength=size)
-    mean = np.stack([np.bincount(track[tell], column[tell], size) for column in own.T], 1) / np.maximum(keys, 1)[:, None]
+    mean = (
+        np.stack([np.bincount(track[tell], column[tell], size) for column in own.T], 1) / np.maximum(keys, 1)[:, None]
+    )
     stays = (mean * (STAYS * keys / (1 + np.maximum(keys - 1, 0) * STAYS))[:, None])[track]
     left, right = neighbours(track, key)
     before, behind = seconds_to(frame, left, rate), seconds_to(frame, right, rate)
     one, two = _bridge(before, behind)
+    one = one * np.where(tell[left] | (left < 0), 1.0, np.exp(-np.minimum(before, 30) / FADE_ASTRAY))[:, None]
+    two = two * np.where(tell[right] | (right < 0), 1.0, np.exp(-np.minimum(behind, 30) / FADE_ASTRAY))[:, None]
     fading = np.where((left >= 0)[:, None], one * (own[left] - stays), 0.0)
     fading = fading + np.where((right >= 0)[:, None], two * (own[right] - stays), 0.0)
     fading = np.where((left == right)[:, None] & (left >= 0)[:, None], own - stays, fading)
