@@ -12,6 +12,7 @@ from .. import __version__
 from ..models.columns import Source, Tracks
 from ..models.errors import InputError
 from .ports import FinishedVideo, Labeller, VideoInput, VideoReport, VideoStore, Written
+from .resolve import Resolution, resolve
 
 BOXES_PER_CALL = 50_000  # small videos are labelled together up to this many candidates: fewer, larger tensors
 BYTES_HELD = 512 * 2**20  # what was read for checking is kept up to this size, and read again beyond it
@@ -51,6 +52,11 @@ class LabelReport:
     resumed: int = 0
 
     @property
+    def problems(self) -> list[str]:
+        """Why answers do not hold, over all videos."""
+        return [text for video in self.videos for text in video.problems]
+
+    @property
     def left_out(self) -> dict[str, int]:
         """Reason -> number of candidates that could not be used, over all videos."""
         total: Counter[str] = Counter()
@@ -65,7 +71,7 @@ class LabelReport:
             "videos": len(self.videos),
             **{
                 key: sum(getattr(video, key) for video in self.videos)
-                for key in ("candidates", "boxes", "tracks", "interpolated", "kept")
+                for key in ("candidates", "boxes", "tracks", "interpolated", "kept", "answers")
             },
             "mean_uncertainty": sum(video.mean_uncertainty * video.boxes for video in self.videos) / max(boxes, 1),
             "max_uncertainty": max((video.max_uncertainty for video in self.videos), default=0.0),
@@ -149,18 +155,24 @@ def _label_batch(
 ) -> Iterator[tuple[str, VideoReport]]:
     """Labels some videos in one call of the model, then writes and records one after another."""
     start = time.perf_counter()
-    results = model.label([(video.info, video.candidates) for video in batch.values()], settings)
+    pairs = [(video.info, video.candidates) for video in batch.values()]
+    said = {key: resolve(v.answers, v.info, v.candidates, v.class_names) for key, v in batch.items() if v.answers}
+    if said:  # a model that knows nothing of answers is only in the way where there are some
+        constraints = [said[key].constraints if key in said else None for key in batch]
+        results = model.label(pairs, settings, constraints)
+    else:
+        results = model.label(pairs, settings)
     share = (time.perf_counter() - start) / max(sum(len(video.candidates) for video in batch.values()), 1)
     for (key, video), tracks in zip(batch.items(), results, strict=True):
         start = time.perf_counter()
         written = store.write(key, tracks)
         seconds = time.perf_counter() - start + share * len(video.candidates)
-        report = _report(video, written, seconds)
+        report = _report(video, written, seconds, said.get(key))
         store.record(key, FinishedVideo(video.fingerprint, report))
         yield key, report
 
 
-def _report(video: VideoInput, written: Written, seconds: float) -> VideoReport:
+def _report(video: VideoInput, written: Written, seconds: float, said: Resolution | None) -> VideoReport:
     tracks = written.tracks
     mean, greatest = summary(tracks)
     return VideoReport(
@@ -174,6 +186,8 @@ def _report(video: VideoInput, written: Written, seconds: float) -> VideoReport:
         max_uncertainty=greatest,
         seconds=round(seconds, 4),
         left_out=dict(video.left_out),
+        answers=said.applied if said else 0,
+        problems=tuple(problem.text for problem in said.problems if problem.kind != "superseded") if said else (),
     )
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..models.columns import Candidates, Tracks, VideoInfo
+from ..models.spam.constraints import Constraints
+from .answers import Answer
+
+if TYPE_CHECKING:
+    from .choosing import QueryPlan
 
 
 @dataclass(frozen=True)
@@ -16,14 +21,18 @@ class VideoInput:
     Attributes:
         info: its name, length, size and frame rate.
         candidates: its candidates that can be used.
-        fingerprint: a digest that changes whenever ``info`` or what was read of the candidates changes.
+        fingerprint: a digest that changes whenever ``info``, the answers or what was read of the candidates changes.
         left_out: reason -> number of candidates that cannot be used.
+        answers: what people have said about the video, in any order.
+        class_names: of the candidates' classes, by index.
     """
 
     info: VideoInfo
     candidates: Candidates
     fingerprint: str
     left_out: Mapping[str, int] = field(default_factory=dict)
+    answers: tuple[Answer, ...] = ()
+    class_names: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class VideoReport:
         max_uncertainty: greatest of the same.
         seconds: of labelling and writing.
         left_out: reason -> number of candidates that could not be used.
+        answers: how many of people's answers hold in the labels.
+        problems: one sentence for each answer that does not, or only in part.
     """
 
     name: str
@@ -53,6 +64,8 @@ class VideoReport:
     max_uncertainty: float
     seconds: float
     left_out: Mapping[str, int] = field(default_factory=dict)
+    answers: int = 0
+    problems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON wants them."""
@@ -119,6 +132,19 @@ class VideoStore(Protocol):
         """Ends the run and keeps its report."""
 
 
+class ReviewStore(Protocol):
+    """Videos with candidates and answers, and room for questions about them."""
+
+    def videos(self) -> Sequence[tuple[str, str]]:
+        """(key, name) of the videos, in a fixed order."""
+
+    def read(self, key: str, skip_bad: bool) -> VideoInput:
+        """One video's candidates and answers; see ``VideoStore.read``."""
+
+    def write_queries(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
+        """Puts the questions of a plan in the place of those that were open before."""
+
+
 class Labeller(Protocol):
     """A model that makes tracks of candidates."""
 
@@ -126,5 +152,8 @@ class Labeller(Protocol):
     def version(self) -> str:
         """Names the weights; it is stored with every label."""
 
-    def label(self, videos: Sequence[tuple[VideoInfo, Candidates]], settings: Any) -> list[Tracks]:
-        """Tracks of every video; the same inputs give the same tracks."""
+    def label(
+        self, videos: Sequence[tuple[VideoInfo, Candidates]], settings: Any,
+        constraints: Sequence[Constraints | None] | None = None,
+    ) -> list[Tracks]:  # fmt: skip
+        """Tracks of every video that keep to what people said; the same inputs give the same tracks."""
