@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fiftyone.core.collections import SampleCollection
 
+from ...engine.answers import Answer
 from ...engine.label import LabelReport, Step, label_videos
 from ...engine.ports import Labeller
-from ...models.errors import InputError
+from ...models.errors import InputError, MissingError
+from .answers import AnswerBook
 from .dataset import open_dataset
 from .embedding import EmbedReport, embed_videos
 from .evaluate import Evaluation, evaluate
 from .fields import DEFAULT_OUT
 from .store import FiftyOneStore
+from .track_fields import read_track_field
+from .videos import box_field, open_videos
 
 if TYPE_CHECKING:
-    from ...models.spam import LabelSettings
+    from ...engine.choosing import QueryPlan
+    from ...engine.queries import Budget
+    from ...engine.simulation import Plan, Point
+    from ...models.spam import LabelSettings, SpamModel
 
-__all__ = ["EmbedReport", "Evaluation", "LabelReport", "embed", "evaluate", "label"]
+__all__ = [
+    "AnswerReport", "EmbedReport", "Evaluation", "LabelReport", "answer", "embed", "evaluate", "label", "queries",
+    "simulate",
+]  # fmt: skip
 
 
 def label(
@@ -99,6 +111,196 @@ def embed(
 
     with _shown(progress, "embedding") as tell:
         return embed_videos(_chosen(dataset, view), candidates, out, describe, skip_bad=skip_bad, tell=tell)
+
+
+def queries(
+    dataset: SampleCollection | str,
+    candidates: str = "candidates",
+    *,
+    budget: str | Budget = "3.3%",
+    clicks_per_hour: float = 1200.0,
+    acquisition: str = "boxes",
+    seed: int = 0,
+    wish: float | None = None,
+    embeddings: str | None = None,
+    out: str = DEFAULT_OUT,
+    view: SampleCollection | str | None = None,
+    model: SpamModel | str | Path | None = None,
+    device: str = "cpu",
+    settings: LabelSettings | None = None,
+    skip_bad: bool = False,
+    progress: bool = True,
+) -> QueryPlan:
+    """Choose what to ask a person next, and put the questions into the dataset.
+
+    Writes the field of boxes ``spam_queries`` (for the field ``spam_tracks``), the fields ``spam_open_queries`` and
+    ``spam_expected_gain`` of each video and the saved view "open queries", and registers the round with the dataset.
+    Called again, it replaces the questions of the round before; the labels stay as they are.
+
+    Args:
+        dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
+        candidates: ``Detections`` field with a detector's boxes.
+        budget: "3.3%" of labelling all by hand, "120 clicks" or "2h", or a ``Budget``.
+        clicks_per_hour: a person's rate, for budgets in hours.
+        acquisition: which rule puts the questions into order; see ``engine.acquisition.ACQUISITIONS``.
+        seed: of rules that draw lots.
+        wish: share of wrong boxes, in [0, 1]; the plan then tells how many clicks are expected to lead there.
+        embeddings: attribute of the candidates that holds appearance vectors.
+        out: field of the tracks that the questions are about.
+        view: only the videos of this view, or saved view.
+        model: a loaded model, a file of weights, or None for the default weights.
+        device: where a model that is loaded here runs.
+        settings: of the labelling; use those that the labels were made with.
+        skip_bad: leave out and count candidates and videos that cannot be used, instead of raising.
+        progress: whether to show it, on standard error.
+
+    Raises:
+        MissingError: for a dataset, view, field, attribute or file that is not there.
+        InputError: for a budget, rule or wish that cannot be, or input that cannot be used.
+    """
+    from ...engine.choosing import choose_queries
+    from ...engine.queries import Budget
+    from ...models.spam import LabelSettings, SpamModel
+
+    spend = Budget.parse(budget, clicks_per_hour) if isinstance(budget, str) else budget
+    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings)
+    if model is None or isinstance(model, (str, Path)):
+        model = SpamModel.load(model, device)
+    settings = settings or LabelSettings()
+    with _shown(progress, "labelling") as tell:
+        plan = choose_queries(store, model, spend, acquisition, seed, settings, tell, skip_bad=skip_bad, wish=wish)
+    configuration = {
+        "budget": asdict(spend), "acquisition": acquisition, "seed": seed, "wish": wish, "settings": asdict(settings)
+    }  # fmt: skip
+    store.write_queries(plan, configuration)
+    return plan
+
+
+def simulate(
+    dataset: SampleCollection | str,
+    gt: str,
+    candidates: str = "candidates",
+    *,
+    plan: Plan | None = None,
+    embeddings: str | None = None,
+    view: SampleCollection | str | None = None,
+    model: SpamModel | str | Path | None = None,
+    device: str = "cpu",
+    settings: LabelSettings | None = None,
+    skip_bad: bool = False,
+    progress: Callable[[float, str], None] | None = None,
+) -> list[Point]:
+    """What labels would be worth after so many clicks of a person, who is simulated from ground truth.
+
+    Changes nothing in the dataset; answers given before are not used.
+
+    Args:
+        dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
+        gt: ``Detections`` field with the ground truth; boxes whose attribute ``ignored`` is true do not count.
+        candidates: ``Detections`` field with a detector's boxes.
+        plan: budgets, rule and errors; None for the defaults.
+        embeddings: attribute of the candidates that holds appearance vectors.
+        view: only the videos of this view, or saved view.
+        model: a loaded model, a file of weights, or None for the default weights.
+        device: where a model that is loaded here runs.
+        settings: of the labelling.
+        skip_bad: leave out candidates that cannot be used, instead of raising.
+        progress: told the share that is done, and what is being done.
+
+    Raises:
+        MissingError: for a dataset, view, field, attribute or file that is not there.
+        InputError: for ground truth that is missing in a video or lies outside of it, or input that cannot be used.
+    """
+    from ...engine.simulation import Plan, SimulatedVideo
+    from ...engine.simulation import simulate as run
+    from ...models.spam import SpamModel
+
+    plan = plan or Plan()
+    chosen = _chosen(dataset, view)
+    store = FiftyOneStore(chosen, candidates, DEFAULT_OUT, embeddings, check=False)
+    stored = open_videos(chosen)
+    truth_field = box_field(stored, gt)
+    videos = []
+    for video in stored:
+        read = store.read(video.key, skip_bad)
+        truth, length = read_track_field(chosen._dataset, video, truth_field)
+        if truth.no_frames_labelled:
+            raise InputError(
+                f"video {video.name!r} has no ground truth in field {gt!r}; leave it out with a view, or name the "
+                "field that has it"
+            )
+        if length > read.info.num_frames:
+            raise InputError(
+                f"video {video.name!r}: ground truth in field {gt!r} goes to frame {length}, but the video has "
+                f"{read.info.num_frames} frames; it seems to be of another video"
+            )
+        table = truth.as_truth(plan.preprocess is not None)
+        name = video.name if [v.name for v in stored].count(video.name) == 1 else video.key
+        videos.append(SimulatedVideo(name, read.info, read.candidates, table, read.class_names))
+    if model is None or isinstance(model, (str, Path)):
+        model = SpamModel.load(model, device)
+    return run(videos, model, plan, settings, progress)
+
+
+@dataclass(frozen=True)
+class AnswerReport:
+    """What became of answers that came in.
+
+    Attributes:
+        new: how many were kept.
+        known: how many were there already.
+        videos: how many videos they are about.
+    """
+
+    new: int
+    known: int
+    videos: int
+
+
+def answer(
+    dataset: SampleCollection | str, answers: Sequence[Answer] | str | Path, *, out: str = DEFAULT_OUT
+) -> AnswerReport:
+    """Keep people's answers with the dataset; the next ``label`` keeps to them.
+
+    Args:
+        dataset: the dataset, or its name.
+        answers: answers, or a JSON file with a list of them (see ``engine.answers.Answer.from_dict``).
+        out: field of the tracks that they are about.
+
+    Raises:
+        MissingError: for a dataset or file that is not there.
+        InputError: for answers that cannot be read, or are about other videos; none is kept then.
+    """
+    opened = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    given = read_answers(answers) if isinstance(answers, (str, Path)) else list(answers)
+    videos = {video.key for video in open_videos(opened._dataset)}
+    new = AnswerBook(opened._dataset, out.removeprefix("frames.")).add(given, sorted(videos))
+    return AnswerReport(new, len(given) - new, len({one.video for one in given}))
+
+
+def read_answers(path: str | Path) -> list[Answer]:
+    """The answers of a JSON file.
+
+    Raises:
+        MissingError: if there is no such file.
+        InputError: if it is no list of answers; names the first that is none.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise MissingError(f"there is no file {file}")
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(f"{file}: no JSON ({error})") from error
+    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+        raise InputError(f"{file}: it must hold a list of answers, each an object with 'video', 'verdict' and 'boxes'")
+    out = []
+    for number, one in enumerate(values, 1):
+        try:
+            out.append(Answer.from_dict(one))
+        except InputError as error:
+            raise InputError(f"{file}, answer {number}: {error}") from error
+    return out
 
 
 def _chosen(dataset: SampleCollection | str, view: SampleCollection | str | None) -> SampleCollection:

@@ -249,6 +249,7 @@ def _track_documents(
             detection_dict(
                 classes[class_index], xywh, numbers[track], instances[track], confidence=validity,
                 uncertainty=uncertainty, link_uncertainty=link, source=SOURCE_NAMES[source], keyframe=keyframe,
+                answered=True if source == Source.HUMAN else None,
             )
             for class_index, xywh, track, validity, uncertainty, link, source, keyframe in zip(
                 tracks.class_index[rows].tolist(), (box / scale).tolist(), tracks.track_index[rows].tolist(),

@@ -23,12 +23,14 @@ _ATTRIBUTES = {
     "link_uncertainty": (fo.FloatField, "calibrated uncertainty which track the box belongs to, from 0 to 1"),
     "source": (fo.StringField, "who said so: model, human, propagated or interpolated"),
     "keyframe": (fo.BooleanField, "whether the box is a keyframe of its track"),
+    "answered": (fo.BooleanField, "set on a human box that stands for an answer, and moves when the answer does"),
 }
 
 _SUMMARY = {
     "max_uncertainty": (fo.FloatField, "greatest uncertainty of a box or link of the video, from 0 to 1"),
     "mean_uncertainty": (fo.FloatField, "mean uncertainty of the video's boxes, from 0 to 1"),
     "open_queries": (fo.IntField, "questions to a human that have no answer yet"),
+    "expected_gain": (fo.FloatField, "boxes that answers to the open questions are expected to put right"),
     "review_status": (fo.StringField, f"{UNREVIEWED}, {IN_REVIEW} or {REVIEWED}"),
     "model_version": (fo.StringField, "model that labelled the video last"),
 }
@@ -126,4 +128,4 @@ def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:
         dataset.save_view(full, view, description=mark, overwrite=True)
 
 
-_START: Mapping[str, Any] = {"open_queries": 0, "review_status": UNREVIEWED}
+_START: Mapping[str, Any] = {"open_queries": 0, "expected_gain": 0.0, "review_status": UNREVIEWED}

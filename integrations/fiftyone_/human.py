@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ...engine.answers import Box
 from ...engine.claims import Claims
 from ...models.columns import Source
 from .columns import SOURCE_NAMES
 from .raw import frame_documents, image_documents
 from .videos import StoredVideo
 
+SAME_PIXELS = 0.5  # by which a stored box may differ from the drawn one; relative numbers are rounded
 _OF_MODEL = {SOURCE_NAMES[source] for source in (Source.MODEL, Source.INTERPOLATED, Source.PROPAGATED)}
 
 
@@ -45,20 +48,31 @@ class HumanTracks:
         )
 
 
-def read_human_tracks(video: StoredVideo, field: str) -> HumanTracks:
+def read_human_tracks(
+    video: StoredVideo, field: str, size: tuple[float, float] = (1.0, 1.0), drawn: Sequence[Box] = ()
+) -> HumanTracks:
     """The boxes of one video that a model did not make, with all boxes of the tracks that they belong to.
 
     A box that somebody drew in the App has no ``source``; so whatever does not say that a model made it, is a human's.
+    Boxes that stand for answers are not meant, as the answers themselves are kept: labelling puts them where they
+    belong. One that was moved since is a human's like any other.
 
     Args:
         video: which one.
         field: of tracks, without ``frames.``; it may not exist yet.
+        size: width and height of a frame in pixels.
+        drawn: boxes of answers.
     """
+    answered: dict[int, list[tuple[float, ...]]] = defaultdict(list)
+    for box in drawn:
+        answered[box.frame].append(box.xyxy)
     touched: set[int] = set()
     loose: set[Any] = set()  # ids of boxes that belong to no track
-    for _, boxes in _documents(video, field, ["_id", "index", "source"]):
+    for frame, boxes in _documents(video, field, ["_id", "index", "source", "answered", "bounding_box"]):
         for box in boxes:
-            if box.get("source") not in _OF_MODEL:
+            if box.get("source") not in _OF_MODEL and not (
+                box.get("answered") and _lies_on(box, size, answered[frame])
+            ):
                 (loose if box.get("index") is None else touched).add(
                     box["_id"] if box.get("index") is None else box["index"]
                 )
@@ -69,6 +83,13 @@ def read_human_tracks(video: StoredVideo, field: str) -> HumanTracks:
             if mine:
                 per_frame[frame] = mine
     return HumanTracks(dict(per_frame), frozenset(touched))
+
+
+def _lies_on(box: dict[str, Any], size: tuple[float, float], drawn: Sequence[tuple[float, ...]]) -> bool:
+    """Whether a stored box is still where an answer drew it."""
+    left, top, width, height = box["bounding_box"]
+    own = np.array([left, top, left + width, top + height]) * (size * 2)
+    return any(np.abs(own - np.array(one)).max() < SAME_PIXELS for one in drawn)
 
 
 def _documents(video: StoredVideo, field: str, keys: list[str] | None) -> list[tuple[int, list[dict[str, Any]]]]:

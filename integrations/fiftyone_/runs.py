@@ -43,7 +43,7 @@ class LabelRuns:
         Returns:
             key -> what the interrupted run has finished; empty for a new one.
         """
-        wanted = _plain(configuration)
+        wanted = plain(configuration)
         last = self._notes.get("run")
         known = last is not None and last["key"] in self._dataset.list_runs()
         if known and last["configuration"] == wanted:
@@ -52,7 +52,7 @@ class LabelRuns:
         if known:
             self._close(last["key"], INTERRUPTED, self._report_so_far())
         self._forget()
-        self._run_key = self._new_key()
+        self._run_key = new_run_key(self._dataset, f"label_{self._out}")
         config = self._dataset.init_run(method=METHOD, out=self._out, status=RUNNING, started=_now(), **wanted)
         self._dataset.register_run(self._run_key, config)
         self._notes.set("run", {"key": self._run_key, "configuration": wanted})
@@ -60,7 +60,7 @@ class LabelRuns:
 
     def record(self, key: str, finished: FinishedVideo) -> None:
         """Notes that a video is done."""
-        self._notes.set(f"video/{key}", _plain(asdict(finished)))
+        self._notes.set(f"video/{key}", plain(asdict(finished)))
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Keeps the report with the run, and forgets the notes."""
@@ -70,7 +70,10 @@ class LabelRuns:
     def _finished(self) -> dict[str, FinishedVideo]:
         notes = {key: self._notes.get(key) for key in self._notes.list_keys() if key.startswith("video/")}
         return {
-            key.removeprefix("video/"): FinishedVideo(note["fingerprint"], VideoReport(**note["report"]))
+            key.removeprefix("video/"): FinishedVideo(
+                note["fingerprint"],
+                VideoReport(**{**note["report"], "problems": tuple(note["report"].get("problems", ()))}),
+            )
             for key, note in notes.items()
             if note is not None
         }
@@ -82,22 +85,23 @@ class LabelRuns:
         config = self._dataset.get_run_info(run_key).config
         config.status, config.ended = status, _now()
         self._dataset.update_run_config(run_key, config)
-        results = self._dataset.init_run_results(run_key, report=_plain(report))
+        results = self._dataset.init_run_results(run_key, report=plain(report))
         self._dataset.save_run_results(run_key, results, overwrite=True, cache=False)
 
     def _forget(self) -> None:
         for key in self._notes.list_keys():
             self._notes.delete(key)
 
-    def _new_key(self) -> str:
-        base, taken = f"label_{self._out}", set(self._dataset.list_runs())
-        number = 1
-        while (key := base if number == 1 else f"{base}_{number}") in taken:
-            number += 1
-        return key
+
+def new_run_key(dataset: fo.Dataset, base: str) -> str:
+    """``base``, or ``base_2`` and so on where runs of these names exist."""
+    taken, number = set(dataset.list_runs()), 1
+    while (key := base if number == 1 else f"{base}_{number}") in taken:
+        number += 1
+    return key
 
 
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON makes of it, so that what was stored compares equal to what is to be stored."""
     return json.loads(json.dumps(value))
 

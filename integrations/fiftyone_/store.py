@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 from fiftyone.core.collections import SampleCollection
 
+from ...engine.answers import Box
 from ...engine.claims import without_claimed
 from ...engine.label import summary
 from ...engine.ports import FinishedVideo, VideoInput, Written
 from ...models.columns import Tracks, VideoInfo
 from ...models.errors import InputError, MissingError
+from .answers import AnswerBook
 from .candidates import fingerprint, usable_candidates
 from .columns import read_boxes, write_tracks
 from .fields import OutputFields, check_ours, declare, save_views, write_summary
 from .human import read_human_tracks
+from .queries import QueryDesk
 from .runs import LabelRuns
 from .videos import box_field, open_videos
+
+if TYPE_CHECKING:
+    from ...engine.choosing import QueryPlan
 
 
 class FiftyOneStore:
@@ -28,13 +35,16 @@ class FiftyOneStore:
         candidates: ``Detections`` field of the candidates, with or without ``frames.``.
         out: field that the tracks go to; made if it does not exist.
         embedding: vector attribute of the candidates to use, or None.
+        check: make sure that the fields are there to be written to; False if nothing will be.
 
     Raises:
         MissingError: for a field or attribute that is not there.
         InputError: for fields of another type, media that are no videos, or an ``out`` that belongs to somebody else.
     """
 
-    def __init__(self, collection: SampleCollection, candidates: str, out: str, embedding: str | None = None) -> None:
+    def __init__(
+        self, collection: SampleCollection, candidates: str, out: str, embedding: str | None = None, check: bool = True
+    ) -> None:
         videos = open_videos(collection)
         self._prefix = videos[0].prefix
         self._candidates = box_field(videos, candidates)
@@ -48,10 +58,13 @@ class FiftyOneStore:
                 f"candidates in {candidates!r} have no attribute {embedding!r}; make it with `spam-plugin embed`, or "
                 f"declare the attribute ({path})"
             )
-        check_ours(self._dataset, self._prefix, self._fields)
+        if check:
+            check_ours(self._dataset, self._prefix, self._fields)
         self._embedding = embedding
         self._videos = {video.key: video for video in videos}
         self._runs = LabelRuns(self._dataset, self._fields.out)
+        self._book = AnswerBook(self._dataset, self._fields.out)
+        self._drawn: dict[str, tuple[Box, ...]] = {}
         self._read: dict[str, tuple[VideoInfo, tuple[str | None, ...], str]] = {}
         self._model_version = ""
         self._view = getattr(collection, "name", None) if collection is not self._dataset else None
@@ -66,9 +79,15 @@ class FiftyOneStore:
         info = video.info()
         boxes = read_boxes(video, self._candidates, info.width, info.height, self._embedding)
         usable, left_out = usable_candidates(video, self._candidates, boxes, info, skip_bad, self._embedding)
+        answers = self._book.of(key)
         digest = fingerprint(info, boxes)
+        if answers:
+            digest = blake2b(
+                "".join([digest, *(answer.key for answer in answers)]).encode(), digest_size=16
+            ).hexdigest()
         self._read[key] = (info, boxes.labels, digest)
-        return VideoInput(info, usable, digest, left_out)
+        self._drawn[key] = tuple(answer.drawn for answer in answers if answer.drawn is not None)
+        return VideoInput(info, usable, digest, left_out, answers, boxes.labels)
 
     def begin(self, configuration: Mapping[str, Any]) -> Mapping[str, FinishedVideo]:
         """Declares the fields and registers the run, or goes on with an interrupted one; see ``VideoStore.begin``."""
@@ -81,7 +100,7 @@ class FiftyOneStore:
         """Replaces what a model has written into one video before; see ``VideoStore.write``."""
         video = self._videos[key]
         info, classes, digest = self._read[key]
-        human = read_human_tracks(video, self._fields.out)
+        human = read_human_tracks(video, self._fields.out, (info.width, info.height), self._drawn[key])
         tracks = without_claimed(tracks, human.claims(classes, info.width, info.height))
         write_tracks(
             video,
@@ -96,6 +115,12 @@ class FiftyOneStore:
         )
         write_summary(video, self._fields, *summary(tracks), self._model_version)
         return Written(tracks, len(human))
+
+    def write_queries(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
+        """Puts the questions of a plan in the place of those that were open before; see ``ReviewStore``."""
+        declare(self._dataset, self._prefix, self._fields)
+        mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
+        QueryDesk(self._dataset, self._fields).write(list(self._videos.values()), plan, {**configuration, **mine})
 
     def record(self, key: str, finished: FinishedVideo) -> None:
         """Notes that one video is done."""

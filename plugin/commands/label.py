@@ -71,6 +71,8 @@ def command(
         click.echo(f"left out video {name}: {why}", err=True)
     for reason, count in report.left_out.items():
         click.echo(f"left out {count} candidates: {reason}", err=True)
+    for text in report.problems:
+        click.echo(text, err=True)
     if report.resumed:
         click.echo(f"{report.resumed} videos had been finished by the run that was interrupted", err=True)
     if as_json:
@@ -110,6 +112,7 @@ def _print_table(report: dict[str, Any]) -> None:
         "boxes": ("boxes", "{:d}"),
         "interpolated": ("filled", "{:d}"),
         "kept": ("kept", "{:d}"),
+        "answers": ("answers", "{:d}"),
         "mean_uncertainty": ("uncertainty", "{:.3f}"),
         "max_uncertainty": ("greatest", "{:.3f}"),
         "seconds": ("s", "{:.2f}"),

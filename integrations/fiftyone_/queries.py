@@ -1,0 +1,167 @@
+"""Open questions as people meet them in FiftyOne: a field of boxes, numbers of each video, a view and a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from ...engine.answers import Box
+from ...engine.queries import Query, Question
+from ...models.errors import InputError, MissingError
+from .fields import OWNER, OutputFields
+from .raw import declare_detections, detection_dict, write_frame_labels, write_image_labels, write_sample_values
+from .runs import new_run_key, plain
+from .videos import StoredVideo
+
+if TYPE_CHECKING:
+    from ...engine.choosing import QueryPlan
+
+METHOD = "spam_queries"
+VIEW = "open queries"
+
+_ATTRIBUTES = {
+    "query": (fo.StringField, "key of the question; the boxes of one question share it"),
+    "text": (fo.StringField, "the question in words"),
+    "probability": (fo.FloatField, "the model's, calibrated, that the answer is yes"),
+    "cost": (fo.IntField, "clicks that an answer takes"),
+    "gain": (fo.FloatField, "boxes that an answer is expected to put right"),
+    "rank": (fo.IntField, "place among all open questions of the dataset, from 1"),
+    "track": (fo.IntField, "the track that it is about, counted from 1 as the labels stood; 0 for none"),
+}
+
+
+class QueryDesk:
+    """The open questions about one field of tracks.
+
+    Args:
+        dataset: that they are about.
+        fields: the names that go with the field of tracks.
+    """
+
+    def __init__(self, dataset: fo.Dataset, fields: OutputFields) -> None:
+        self._dataset, self._fields = dataset, fields
+        self._field = fields.summary("queries")
+
+    def write(self, videos: Sequence[StoredVideo], plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
+        """Puts the questions of a plan in the place of those that were open before in these videos.
+
+        The run is registered last: until then what a killed call has written is written again by the next one.
+
+        Args:
+            videos: all those that were asked about; those without a question are cleared.
+            plan: the questions.
+            configuration: what they were chosen with.
+
+        Raises:
+            InputError: if the dataset has a field of this name that is somebody else's.
+        """
+        prefix = videos[0].prefix
+        path = prefix + self._field
+        found = self._dataset.get_field(path)
+        if found is not None and (found.info or {}).get(OWNER) != self._fields.out:
+            raise InputError(
+                f"field {path!r} of dataset {self._dataset.name!r} was not made by this plugin for "
+                f"{self._fields.out!r}, so it is not overwritten; rename or delete it"
+            )
+        owner = {OWNER: self._fields.out}
+        declare_detections(self._dataset, path, _ATTRIBUTES, "open questions to a person", owner)
+        by_video: dict[str, list[tuple[int, Query]]] = defaultdict(list)
+        for rank, query in enumerate(plan.queries, 1):
+            by_video[query.video].append((rank, query))
+        for video in videos:
+            own = by_video[video.key]
+            info = video.info()
+            per_frame: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            for rank, query in own:
+                for box in shown_boxes(query, info.width, info.height):
+                    per_frame[box.frame].append(_document(query, rank, box, info.width, info.height))
+            if video.image_frame is None:
+                numbered = ((frame + 1, per_frame[frame]) for frame in sorted(per_frame))
+                write_frame_labels(self._dataset, video.key, self._field, numbered)
+            else:
+                pairs = zip(video.sample_ids, video.image_frame.tolist(), strict=True)
+                write_image_labels(
+                    self._dataset, self._field, ((key, per_frame.get(frame, [])) for key, frame in pairs)
+                )
+            values = {"open_queries": len(own), "expected_gain": float(sum(query.gain for _, query in own))}
+            named = {self._fields.summary(name): value for name, value in values.items()}
+            write_sample_values(self._dataset, video.sample_ids, named, {})
+        self._save_view()
+        self._register(plan, configuration)
+
+    def _save_view(self) -> None:
+        name, mark = self._fields.view(VIEW), f"Made by spam-plugin for field {self._fields.out}"
+        taken = self._dataset.has_saved_view(name)
+        if taken and self._dataset.get_saved_view_info(name)["description"] != mark:
+            return
+        asked = self._dataset.match(F(self._fields.summary("open_queries")) > 0)
+        view = asked.sort_by(self._fields.summary("expected_gain"), reverse=True)
+        self._dataset.save_view(name, view, description=mark, overwrite=True)
+
+    def _register(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
+        key = new_run_key(self._dataset, f"queries_{self._fields.out}")
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        config = self._dataset.init_run(
+            method=METHOD, out=self._fields.out, made=now, clicks=plan.clicks, allowed=plan.allowed,
+            model_version=plan.model_version, **plain(configuration),
+        )  # fmt: skip
+        self._dataset.register_run(key, config)
+        results = self._dataset.init_run_results(
+            key,
+            queries=[plain(query.as_dict()) for query in plan.queries],
+            estimates=plain(plan.estimates),
+            by_question=plain(plan.by_question),
+        )
+        self._dataset.save_run_results(key, results, overwrite=True, cache=False)
+
+
+def load_queries(dataset: fo.Dataset, out: str) -> list[Query]:
+    """The questions of the last round about a field of tracks, most valuable first.
+
+    Raises:
+        MissingError: if none were chosen yet.
+    """
+    keys = [key for key in dataset.list_runs() if dataset.get_run_info(key).config.method == METHOD]
+    own = [key for key in keys if dataset.get_run_info(key).config.out == out]
+    if not own:
+        raise MissingError(
+            f"dataset {dataset.name!r} has no questions about {out!r}; make them with spam-plugin queries"
+        )
+    last = max(own, key=lambda key: (dataset.get_run_info(key).timestamp, key))
+    return [_query(values) for values in dataset.load_run_results(last, cache=False).queries]
+
+
+def _query(values: Mapping[str, Any]) -> Query:
+    def boxes(name: str) -> tuple[Box, ...]:
+        return tuple(Box(box["frame"], tuple(box["xyxy"])) for box in values[name])
+
+    plain_values = {k: v for k, v in values.items() if k not in ("question", "boxes", "others", "key", "text")}
+    return Query(question=Question(values["question"]), boxes=boxes("boxes"), others=boxes("others"), **plain_values)
+
+
+def shown_boxes(query: Query, width: float, height: float) -> Iterator[Box]:
+    """The boxes that a person has to see to answer; of a long tracklet its first, middle and last."""
+    if query.question is Question.MISSING:
+        yield Box(query.frame, (0.0, 0.0, float(width), float(height)))
+    elif query.question is Question.LINK:
+        yield query.boxes[-1]
+        yield query.others[0]
+    elif query.question is Question.VALID:
+        rows = sorted({0, len(query.boxes) // 2, len(query.boxes) - 1})
+        yield from (query.boxes[row] for row in rows)
+    else:
+        yield query.boxes[0]
+
+
+def _document(query: Query, rank: int, box: Box, width: float, height: float) -> dict[str, Any]:
+    left, top, right, bottom = box.xyxy
+    place = [left / width, top / height, (right - left) / width, (bottom - top) / height]
+    return detection_dict(
+        query.question.value, place, query=query.key, text=query.text, probability=float(query.probability),
+        cost=int(query.cost), gain=float(query.gain), rank=rank, track=query.track + 1,
+    )  # fmt: skip
