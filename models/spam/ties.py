@@ -137,7 +137,7 @@ def _stand_ins(said: Constraints, place: np.ndarray) -> np.ndarray:
     """(K, 2) rows of ``boxes`` for the pairs that are apart; -1 for an object that has no candidate."""
     number = said.num_candidates
     size = int(said.object_index.max(initial=-1)) + 1
-    stand_in = np.full(size, -1)
+    stand_in = np.full(size + 1, -1)  # one more, so that "no object" (-1) finds a place of its own
     members = np.flatnonzero(said.object_index[:number] >= 0)[::-1]
     stand_in[said.object_index[members]] = members
     own = np.concatenate([np.arange(number), np.full(len(said.frame), -1)])
