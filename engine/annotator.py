@@ -1,4 +1,7 @@
-"""A person in simulation: answers questions from ground truth, pays for every click, and errs now and then."""
+"""A person in simulation: answers questions from ground truth, pays for every click, and errs now and then.
+
+The person sees the labels as they were when the round began, and what they have done to them since.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.columns import Source, Tracks
-from ..models.spam.overlaps import overlapping, paired_iou
+from ..models.columns import Source
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
-from .pool import View
+from .pool import View, reference_box
 from .queries import Query, Question
+from .sight import FITS, ON_OBJECT, Reading, Truth, follow
 
-ON_OBJECT = 0.3  # overlap from which a person sees that a box is meant for an object, however badly it sits
-FITS = 0.5  # overlap from which a box counts as the object's, as in the metrics
-LONG_RUN = 3  # boxes in a row on another object that a person takes for a change of objects
 NEAR_ENOUGH = 1  # frames by which a track may start or end beside the truth and still be accepted
+ASTRAY = 5  # boxes in a row that a person cuts off as lying on nothing, if they are
+ASTRAY_SHARE = 0.2  # this much of their track
+ASIDE = 0.33  # sizes by which a person who errs draws beside the object
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,74 @@ class Reply:
         clicks: what they cost.
     """
 
-    answers: tuple[Answer, ...]
-    clicks: int
+    answers: tuple[Answer, ...] = ()
+    clicks: int = 0
+
+
+class Sight:
+    """What a person sees of the labels of one video, and remembers to have changed in them.
+
+    Args:
+        truth: what is really there.
+        view: the labels.
+
+    Attributes:
+        name: (M,) int64, object that every box of the labels is meant for, or -1.
+        on: (M,) bool, whether the box lies on it.
+        fits: (M,) bool, whether it would count as the object's box.
+        track_on: (G,) int64, track that has a box on each true box, -1 for none; drawn ones have numbers beyond.
+        moot: tracks that were taken apart or rejected, of which nothing more is asked in this round.
+    """
+
+    def __init__(self, truth: Truth, view: View) -> None:
+        tracks = view.tracks
+        self.truth, self.view = truth, view
+        reading = follow(truth, tracks.track_index, tracks.frame, tracks.xyxy.astype(np.float64))
+        self.name, self.on, self.fits = reading.name, reading.overlap >= ON_OBJECT, reading.overlap >= FITS
+        self._order = np.lexsort((tracks.frame, tracks.track_index))
+        self._start = np.searchsorted(tracks.track_index[self._order], np.arange(tracks.num_tracks + 1))
+        self.true_row = truth.rows_at(np.where(self.on, self.name, -1), tracks.frame)
+        self.track_on = np.full(len(truth), -1)
+        best = np.argsort(reading.overlap, kind="stable")
+        best = best[self.true_row[best] >= 0]
+        self.track_on[self.true_row[best]] = tracks.track_index[best]
+        self.moot: set[int] = set()
+        self._drawn: list[Box] = []  # of objects that were drawn in this round
+
+    def observed(self, track: int) -> NDArray[np.int64]:
+        """Rows of a track, by frame, that are more than filled in."""
+        rows = self._order[self._start[track] : self._start[track + 1]]
+        return rows[self.view.tracks.source[rows] != Source.INTERPOLATED]
+
+    def box(self, row: int) -> Box:
+        """How an answer names the box of a row."""
+        return reference_box(self.view, int(row))
+
+    def doubled(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) bool: rows of one track on an object that another track covers better in the same frame."""
+        there = self.true_row[rows]
+        of = self.track_on[np.maximum(there, 0)]
+        return (there >= 0) & (of != self.view.tracks.track_index[rows])
+
+    def cover(self, rows: NDArray[np.int64], track: int) -> None:
+        """Remembers that a track covers true boxes."""
+        self.track_on[rows] = track
+
+    def cover_new(self, rows: NDArray[np.int64], box: Box) -> None:
+        """Remembers an object that was drawn, or accepted, in this round."""
+        self.cover(rows, self.view.tracks.num_tracks + len(self._drawn))
+        self._drawn.append(box)
+
+    def someone(self, row: int, near: int) -> Box | None:
+        """A box of the track that covers a true box, on the same object, as near to a frame as there is one."""
+        track = int(self.track_on[row])
+        if track >= self.view.tracks.num_tracks:
+            return self._drawn[track - self.view.tracks.num_tracks]
+        rows = self.observed(track)
+        rows = rows[self.on[rows] & (self.name[rows] == self.truth.name[row])]
+        if not len(rows):
+            return None
+        return self.box(rows[np.abs(self.view.tracks.frame[rows] - near).argmin()])
 
 
 class SimulatedAnnotator:
@@ -40,83 +109,42 @@ class SimulatedAnnotator:
     Args:
         key: of the video.
         truth: boxes that count; no ignored ones.
-        num_frames: of the video.
         error_rate: share of answers that are wrong.
         rng: for the errors.
+
+    Attributes:
+        errors: wrong answers so far.
     """
 
     def __init__(
-        self, key: str, truth: TruthTable, num_frames: int, error_rate: float = 0.0,
-        rng: np.random.Generator | None = None,
-    ) -> None:  # fmt: skip
-        self._key, self._length, self._error_rate = key, num_frames, error_rate
+        self, key: str, truth: TruthTable, error_rate: float = 0.0, rng: np.random.Generator | None = None
+    ) -> None:
+        self._key, self._error_rate = key, error_rate
         self._rng = rng or np.random.default_rng(0)
-        order = np.lexsort((truth.track_id, truth.frame))
-        self._frame = np.asarray(truth.frame)[order]
-        self._id = np.unique(np.asarray(truth.track_id)[order], return_inverse=True)[1]
-        self._xyxy = np.asarray(truth.xyxy, np.float64)[order]
-        self._names = 0
-        self._asked = 0
-        self.errors = 0
+        self._truth = Truth(truth)
+        self._names = self._asked = self.errors = 0
 
-    def answer(self, query: Query, view: View, covered: NDArray[np.int64]) -> Reply:
-        """What the person says.
+    def look(self, view: View) -> Sight:
+        """What the person sees of these labels."""
+        return Sight(self._truth, view)
+
+    def answer(self, query: Query, sight: Sight) -> Reply:
+        """What the person says; nothing to questions that their own changes have made pointless.
 
         Args:
             query: the question.
-            view: the labels that the person sees.
-            covered: of ``covered_by``, with these labels.
+            sight: of ``look`` at the labels that it is about.
         """
+        if query.track in sight.moot:
+            return Reply()
         self._asked += 1
         wrong = bool(self._rng.random() < self._error_rate)
         self.errors += wrong
         ask = {
             Question.VALID: self._valid, Question.LINK: self._link, Question.BOX: self._box,
-            Question.START: self._end, Question.END: self._end,
+            Question.START: self._end, Question.END: self._end, Question.MISSING: self._missing,
         }  # fmt: skip
-        if query.question is Question.MISSING:
-            return self._missing(query, view, covered)
-        return ask[query.question](query, view, covered, wrong)
-
-    def covered_by(self, tracks: Tracks) -> NDArray[np.int64]:
-        """(G,) the track that each true box is matched to, or -1."""
-        out = np.full(len(self._frame), -1)
-        row, other, iou = overlapping(self._frame, self._xyxy, tracks.frame, tracks.xyxy, FITS)
-        order = np.argsort(iou, kind="stable")
-        out[row[order]] = tracks.track_index[other[order]]
-        return out
-
-    def _objects(self, boxes: Sequence[Box]) -> NDArray[np.int64]:
-        """(n,) the object that each box is on, or -1."""
-        frame = np.array([box.frame for box in boxes])
-        xyxy = np.array([box.xyxy for box in boxes], np.float64)
-        row, other, iou = overlapping(frame, xyxy, self._frame, self._xyxy, ON_OBJECT)
-        best = np.full(len(boxes), -1)
-        order = np.argsort(iou, kind="stable")
-        best[row[order]] = self._id[other[order]]
-        return best
-
-    @staticmethod
-    def _main(names: NDArray[np.int64]) -> int:
-        """The object that most of the boxes are on; -1 if most are on none."""
-        found, count = np.unique(names[names >= 0], return_counts=True)
-        if not len(found) or 2 * count.sum() < len(names):
-            return -1
-        return int(found[count.argmax()])
-
-    def _object(self, boxes: Sequence[Box]) -> int:
-        return self._main(self._objects(boxes))
-
-    def _look(self, query: Query, view: View, wrong: bool) -> tuple[int, Reply | None]:
-        """The object of the track that is asked about, and what the person says if it is not one object all the way."""
-        boxes = _track_boxes(query, view)
-        names = self._objects(boxes)
-        cut = None if wrong else self._change(names)
-        if cut is not None:
-            # another object from here on: the person points at the change
-            return -1, Reply((self._say(Verdict.DIFFERENT, query, (boxes[cut[0]], boxes[cut[1]])),), 1)
-        name = self._main(names)
-        return (name, None) if name >= 0 else (self._object(query.boxes[:1]), None)
+        return ask[query.question](query, sight, wrong)
 
     def _say(self, verdict: Verdict, query: Query, boxes: Sequence[Box] = (), **rest: object) -> Answer:
         return Answer(
@@ -130,221 +158,254 @@ class SimulatedAnnotator:
             **rest,  # type: ignore[arg-type]
         )
 
-    def _valid(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
-        names = self._objects(query.boxes)
-        name = self._main(names)
-        if wrong:
-            verdict = Verdict.INVALID if name >= 0 else Verdict.VALID
-            return Reply((self._say(verdict, query, query.boxes),), 1)
-        if name < 0:
-            return Reply((self._say(Verdict.INVALID, query, query.boxes),), 1)
-        double = self._seen_double(name, query, view, covered)
-        mixed = self._look(query, view, wrong)[1]
-        if mixed is not None or double is not None:
-            return mixed or double
-        # a few boxes that sit on somebody else are not meant
-        boxes = [box for box, on in zip(query.boxes, names.tolist(), strict=True) if on in (-1, name)]
-        said = [self._say(Verdict.VALID, query, boxes)]
-        if len(boxes) > 1:
-            said.append(self._say(Verdict.SAME, query, boxes))
-        return Reply(tuple(said), 1)
-
-    @staticmethod
-    def _change(names: NDArray[np.int64]) -> tuple[int, int] | None:
-        """The boxes between which a track goes over from one object to another, each seen in a few boxes; or None."""
-        rows = np.flatnonzero(names >= 0)
-        runs = np.split(rows, np.flatnonzero(np.diff(names[rows])) + 1)
-        long = [run for run in runs if len(run) >= LONG_RUN]
-        for one, two in zip(long[:-1], long[1:], strict=True):
-            if names[one[0]] != names[two[0]]:
-                return int(one[-1]), int(two[0])
-        return None
-
-    def _link(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
-        one, two = self._around(query.boxes[-1], view), self._around(query.others[0], view)
-        if one < 0 and two < 0 and not wrong:
-            # neither is on an object: the person sees nothing that could go on, and rejects what is in front of them
-            return Reply((self._say(Verdict.INVALID, query, (query.boxes[-1], query.others[0])),), 1)
-        same = (one >= 0 and one == two) != wrong
-        boxes = (query.boxes[-1], query.others[0])
-        return Reply((self._say(Verdict.SAME if same else Verdict.DIFFERENT, query, boxes),), 1)
-
-    def _row_at(self, name: int, frame: int) -> int:
-        rows = np.flatnonzero((self._id == name) & (self._frame == frame))
-        return int(rows[0]) if len(rows) else -1
-
-    def _true_box(self, row: int, wrong: bool) -> Box:
-        xyxy = self._xyxy[row]
-        if wrong:  # a box that is a third of its size beside the object
-            side = xyxy[2:] - xyxy[:2]
-            xyxy = xyxy + np.tile(side * self._rng.choice([-0.33, 0.33], 2), 2)
-        return Box(int(self._frame[row]), tuple(xyxy.tolist()))
-
-    def _box(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
-        name, mixed = self._look(query, view, wrong)
-        if mixed is not None:
-            return mixed
-        if name < 0:
-            return self._reject(query, view)
-        double = None if wrong else self._seen_double(name, query, view, covered)
-        if double is not None:
-            return double
-        row = self._row_at(name, query.frame)
-        of = self._nearest(_track_boxes(query, view), name, query.frame)
-        if of is None:
-            return self._reject(query, view)
-        if row < 0:
-            if of.frame == query.frame:
-                return Reply((self._say(Verdict.INVALID, query, (of,)),), 1)
-            return Reply((self._say(Verdict.ABSENT, query, (of, Box(query.frame, of.xyxy))),), 1)
-        return Reply((self._say(Verdict.BOX, query, (of,), drawn=self._true_box(row, wrong)),), 2)
-
-    def _reject(self, query: Query, view: View) -> Reply:
-        """The track in front of the person is no object."""
-        rows = np.flatnonzero((view.tracks.track_index == query.track) & (view.tracks.candidate_index >= 0))
-        boxes = [_candidate(view, row) for row in rows]
-        # only what is on no object: a track may be right elsewhere
-        boxes = [box for box in boxes if self._object([box]) < 0] or list(query.boxes[:1])
+    def _reject(self, query: Query, boxes: Sequence[Box], sight: Sight) -> Reply:
+        sight.moot.add(query.track)
         return Reply((self._say(Verdict.INVALID, query, boxes),), 1)
 
-    def _end(self, query: Query, view: View, covered: NDArray[np.int64], wrong: bool) -> Reply:
-        """Where the object appears first, or is seen last, without leaving the stretch in which it is seen."""
-        early = query.question is Question.START
-        asked = query.boxes[0]
-        name, mixed = self._look(query, view, wrong)
-        if mixed is not None:
-            return mixed
-        if name < 0:
-            return self._reject(query, view)
-        row = self._limit(name, asked.frame, early)
+    def _part(self, query: Query, one: Box, two: Box, sight: Sight) -> Reply:
+        """The track goes over to another object here: the person cuts it, and what is asked of it is moot."""
+        sight.moot.add(query.track)
+        return Reply((self._say(Verdict.DIFFERENT, query, (one, two)),), 1)
+
+    def _drawn(self, row: int, wrong: bool = False) -> Box:
+        """The true box as a person draws it."""
+        xyxy = self._truth.xyxy[row]
         if wrong:
-            row = self._limit(name, asked.frame, not early)
-        double = None if wrong else self._seen_double(name, query, view, covered)
-        if double is not None:
-            return double
-        verdict = Verdict.STARTS if early else Verdict.ENDS
-        limit = int(self._frame[row])
-        if abs(limit - asked.frame) <= NEAR_ENOUGH and self._fits(asked, name):
-            return Reply((self._say(verdict, query, (asked, asked)),), 1)
-        boxes = [box for box in _track_boxes(query, view) if (box.frame >= limit if early else box.frame <= limit)]
-        of = self._nearest(boxes, name, asked.frame)
-        if of is None:
-            return self._reject(query, view)
-        drawn = self._true_box(row, False)
-        said = (self._say(Verdict.BOX, query, (of,), drawn=drawn), self._say(verdict, query, (of, drawn)))
-        return Reply(said, 2)
+            side = xyxy[2:] - xyxy[:2]
+            xyxy = xyxy + np.tile(side * self._rng.choice([-ASIDE, ASIDE], 2), 2)
+        return Box(int(self._truth.frame[row]), tuple(xyxy.tolist()))
 
-    def _seen_double(self, name: int, query: Query, view: View, covered: NDArray[np.int64]) -> Reply | None:
-        """What the person says who sees that the object has another track already; None if it has none near by.
+    # --- is it one object, all the way?
 
-        Where both tracks lie on the object, the one that is asked about is deleted; where the other ends before this
-        one, or begins behind it, they are joined.
-        """
-        mine = np.flatnonzero(self._id == name)
-        others = mine[(covered[mine] >= 0) & (covered[mine] != query.track)]
-        if not len(others) or query.track < 0:
-            return None
-        tracks = view.tracks
-        rows = np.flatnonzero((tracks.track_index == query.track) & (tracks.candidate_index >= 0))
-        elsewhere = np.isin(tracks.track_index, np.unique(covered[others])) & (tracks.source != Source.INTERPOLATED)
-        doubled = np.isin(tracks.frame[rows], tracks.frame[elsewhere])
-        if 2 * doubled.sum() >= len(rows) > 0:
-            boxes = [_candidate(view, row) for row in rows[doubled]]
-            boxes = [box for box in boxes if self._object([box]) in (-1, name)]
-            return Reply((self._say(Verdict.INVALID, query, boxes),), 1) if boxes else None
-        asked = query.boxes[0].frame
+    def _valid(self, query: Query, sight: Sight, wrong: bool) -> Reply:
+        if query.track >= 0:
+            rows = sight.observed(query.track)
+            boxes = [sight.box(row) for row in rows]
+            name, on = sight.name[rows], sight.on[rows]
+            doubled = sight.doubled(rows)
+        else:
+            boxes = list(query.boxes)
+            seen = self._read(boxes)
+            name, on = seen.name, seen.overlap >= ON_OBJECT
+            true = self._truth.rows_at(np.where(on, name, -1), np.array([box.frame for box in boxes]))
+            doubled = (true >= 0) & (sight.track_on[np.maximum(true, 0)] >= 0)
+        if wrong:
+            verdict = Verdict.INVALID if 2 * on.sum() >= len(boxes) else Verdict.VALID
+            return Reply((self._say(verdict, query, boxes),), 1)
+        if on.sum() < min(2, len(boxes)):
+            return self._reject(query, boxes, sight)
+        places = np.flatnonzero(on)
+        change = np.flatnonzero(np.diff(name[places]))
+        if len(change):
+            return self._part(query, boxes[places[change[0]]], boxes[places[change[0] + 1]], sight)
+        if 2 * doubled.sum() >= on.sum():
+            return self._reject(query, _pick(boxes, doubled | ~on), sight)
+        astray = _longest_run(~on)
+        if astray.sum() >= max(ASTRAY, ASTRAY_SHARE * len(boxes)):
+            return self._reject(query, _pick(boxes, astray), sight)
+        good = _pick(boxes, on & ~doubled)
+        if query.track < 0:
+            sight.cover_new(true[on], good[0])
+        said = [self._say(Verdict.VALID, query, good)]
+        if len(good) > 1:
+            said.append(self._say(Verdict.SAME, query, good))
+        return Reply(tuple(said), 1)
+
+    def _read(self, boxes: Sequence[Box]) -> Reading:
+        frame = np.array([box.frame for box in boxes])
+        xyxy = np.array([box.xyxy for box in boxes], np.float64)
+        return follow(self._truth, np.zeros(len(boxes), np.int64), frame, xyxy)
+
+    # --- does it go on as the other?
+
+    def _link(self, query: Query, sight: Sight, wrong: bool) -> Reply:
+        pair = (query.boxes[-1], query.others[0])
+        one, two = (self._object(box, sight) for box in pair)
+        if one < 0 and two < 0 and not wrong:
+            # neither is on an object: the person sees nothing that could go on, and rejects what is in front of them
+            return Reply((self._say(Verdict.INVALID, query, pair),), 1)
+        same = (one >= 0 and one == two) != wrong
+        return Reply((self._say(Verdict.SAME if same else Verdict.DIFFERENT, query, pair),), 1)
+
+    def _object(self, box: Box, sight: Sight) -> int:
+        """The object that a candidate is meant for, seen with its track if it is in one."""
+        tracks = sight.view.tracks
+        rows = np.flatnonzero((tracks.frame == box.frame) & (tracks.candidate_index >= 0))
+        off = np.abs(sight.view.candidates.xyxy[tracks.candidate_index[rows]] - np.array(box.xyxy)).max(1, initial=0.0)
+        if len(rows) and off.min() < 1e-2:
+            row = int(rows[off.argmin()])
+            return int(sight.name[row]) if sight.on[row] else -1
+        _, at, iou = self._truth.overlaps(np.array([box.frame]), np.array([box.xyxy]), ON_OBJECT)
+        return int(self._truth.name[at[iou.argmax()]]) if len(at) else -1
+
+    # --- where is it in this frame?
+
+    def _box(self, query: Query, sight: Sight, wrong: bool) -> Reply:
+        rows = sight.observed(query.track)
+        frames = sight.view.tracks.frame[rows]
+        good = np.flatnonzero(sight.on[rows])
+        if not len(good):
+            return self._reject(query, [sight.box(row) for row in rows], sight)
+        before, behind = good[frames[good] <= query.frame], good[frames[good] >= query.frame]
+        near = [rows[before[-1]]] if len(before) else []
+        near += [rows[behind[0]]] if len(behind) else []
+        if len(near) == 2 and sight.name[near[0]] != sight.name[near[1]]:
+            return self._part(query, sight.box(near[0]), sight.box(near[1]), sight)
+        row = min(near, key=lambda r: abs(int(sight.view.tracks.frame[r]) - query.frame))
+        name, of = int(sight.name[row]), sight.box(row)
+        true = self._truth.row_at(name, query.frame)
+        if true < 0:
+            here = np.flatnonzero(frames == query.frame)
+            if len(here) and not sight.on[rows[here[0]]]:
+                run = _run_around(~sight.on[rows], int(here[0]))
+                return Reply((self._say(Verdict.INVALID, query, [sight.box(r) for r in rows[run]]),), 1)
+            return Reply((self._say(Verdict.ABSENT, query, (of, Box(query.frame, of.xyxy))),), 1)
+        other = int(sight.track_on[true])
+        if other not in (-1, query.track) and not wrong:
+            doubled = rows[sight.doubled(rows)]
+            if query.frame in sight.view.tracks.frame[doubled]:
+                return self._reject(query, [sight.box(r) for r in doubled], sight)
+            known = sight.someone(true, query.frame)
+            if known is not None and known.frame != of.frame:
+                sight.moot.add(query.track)
+                return Reply((self._say(Verdict.SAME, query, (of, known)),), 1)
+        sight.cover(np.array([true]), query.track)
+        return Reply((self._say(Verdict.BOX, query, (of,), drawn=self._drawn(true, wrong)),), 2)
+
+    # --- where does it begin, or end?
+
+    def _end(self, query: Query, sight: Sight, wrong: bool) -> Reply:
         early = query.question is Question.START
-        beyond = others[self._frame[others] < asked] if early else others[self._frame[others] > asked]
-        if not len(beyond) or query.question not in (Question.START, Question.END):
-            return None
-        nearest = beyond[-1] if early else beyond[0]
-        other = np.flatnonzero((tracks.track_index == covered[nearest]) & (tracks.candidate_index >= 0))
-        other = other[(tracks.frame[other] < asked) if early else (tracks.frame[other] > asked)]
-        known = self._nearest([_candidate(view, row) for row in other], name, int(self._frame[nearest]))
-        here = self._nearest(_track_boxes(query, view), name, asked)
-        if known is None or here is None or known.frame == here.frame:
-            return None
-        return Reply((self._say(Verdict.SAME, query, (known, here)),), 1)
+        way = -1 if early else 1
+        verdict = Verdict.STARTS if early else Verdict.ENDS
+        rows = sight.observed(query.track)[::way]
+        frames = sight.view.tracks.frame[rows]
+        good = np.flatnonzero(sight.on[rows])
+        if not len(good):
+            return self._reject(query, [sight.box(row) for row in rows], sight)
+        name = int(sight.name[rows[good[-1]]])
+        stretch = self._truth.stretch(int(sight.true_row[rows[good[-1]]]))
+        last = stretch[0 if early else 1]
+        limit = int(self._truth.frame[last])
+        if wrong:  # takes the track's end for the object's, or cuts the track short
+            fine = abs(limit - int(frames[-1])) <= NEAR_ENOUGH
+            of = sight.box(rows[max(0, len(rows) - 1 - ASTRAY)] if fine else rows[-1])
+            return Reply((self._say(verdict, query, (of, of)),), 1)
+        lacking = way * (limit - int(frames[-1]))
+        if lacking > NEAR_ENOUGH:
+            beyond = np.arange(stretch[0], stretch[1] + 1)[::way]
+            beyond = beyond[way * (self._truth.frame[beyond] - frames[-1]) > 0]
+            taken = beyond[~np.isin(sight.track_on[beyond], (-1, query.track))]
+            if len(taken):
+                known = sight.someone(int(taken[0]), int(self._truth.frame[taken[0]]))
+                of = sight.box(rows[good[-1]])
+                if known is not None and known.frame != of.frame:
+                    sight.moot.add(query.track)
+                    return Reply((self._say(Verdict.SAME, query, (of, known)),), 1)
+            sight.cover(beyond, query.track)
+        inner = good[(sight.name[rows[good]] == name) & (way * (frames[good] - limit) <= 0)]
+        row = rows[inner[-1]] if len(inner) else rows[good[-1]]
+        of, close = sight.box(row), abs(int(sight.view.tracks.frame[row]) - limit) <= NEAR_ENOUGH
+        if close and sight.fits[row] and len(inner):
+            end = of if abs(lacking) <= NEAR_ENOUGH and row == rows[-1] else Box(limit, of.xyxy)
+            end = of if way * (of.frame - end.frame) > 0 else end
+            said, clicks = [self._say(verdict, query, (of, end))], 1
+        else:
+            drawn = self._drawn(last)
+            said = [self._say(Verdict.BOX, query, (of,), drawn=drawn), self._say(verdict, query, (drawn, drawn))]
+            clicks = 2
+        over = rows[(way * (frames - limit) > NEAR_ENOUGH) & ~sight.on[rows]]
+        if len(over):
+            said.append(self._say(Verdict.INVALID, query, [sight.box(r) for r in over]))
+        back = self._comes_back(name, last, early, query, of, sight)
+        return Reply((*said, *back), clicks + len(back))
 
-    def _around(self, box: Box, view: View) -> int:
-        """The object of the tracklet that a candidate is in, near to it."""
-        here = np.flatnonzero(view.candidates.frame == box.frame)
-        off = np.abs(view.candidates.xyxy[here] - np.array(box.xyxy)).max(1, initial=0.0)
-        row = int(here[off.argmin()]) if len(here) else -1
-        chain = view.beliefs.chain[row] if row >= 0 else -1
-        if chain < 0:
-            return self._object([box])
-        rows = np.flatnonzero(view.beliefs.chain == chain)
-        rows = rows[np.argsort(np.abs(view.candidates.frame[rows] - box.frame), kind="stable")[:5]]
-        own = self._object([box])
-        near = [Box(int(view.candidates.frame[r]), tuple(view.candidates.xyxy[r].astype(float).tolist())) for r in rows]
-        return own if own >= 0 else self._object(near)
+    def _comes_back(
+        self, name: int, last: int, early: bool, query: Query, of: Box, sight: Sight
+    ) -> tuple[Answer, ...]:
+        """The object was here before, or comes again, as another track: the person says that it is the same."""
+        rows = self._truth.rows_of(name)
+        rows = rows[rows < last][::-1] if early else rows[rows > last]
+        taken = rows[sight.track_on[rows] >= 0]
+        if not len(taken) or sight.track_on[taken[0]] == query.track:
+            return ()
+        known = sight.someone(int(taken[0]), int(self._truth.frame[taken[0]]))
+        if known is None or known.frame == of.frame:
+            return ()
+        return (self._say(Verdict.SAME, query, (of, known)),)
 
-    def _nearest(self, boxes: Sequence[Box], name: int, frame: int) -> Box | None:
-        """Of the boxes that are on an object, the one nearest to a frame."""
-        if not len(boxes):
-            return None
-        own = [box for box, found in zip(boxes, self._objects(boxes).tolist(), strict=True) if found == name]
-        return min(own, key=lambda box: (abs(box.frame - frame), box.frame), default=None)
+    # --- is there one without a track?
 
-    def _fits(self, box: Box, name: int) -> bool:
-        row = self._row_at(name, box.frame)
-        return row >= 0 and float(paired_iou(np.array([box.xyxy]), self._xyxy[row : row + 1])[0]) >= FITS
-
-    def _limit(self, name: int, frame: int, early: bool) -> int:
-        """Row of the first (or last) box of the stretch around a frame in which an object is seen without a break."""
-        rows = np.flatnonzero(self._id == name)
-        frames = self._frame[rows]
-        stretch = np.cumsum(np.diff(frames, prepend=frames[0]) > 1)
-        here = stretch[np.abs(frames - frame).argmin()]
-        own = rows[stretch == here]
-        return int(own[0] if early else own[-1])
-
-    def _missing(self, query: Query, view: View, covered: NDArray[np.int64]) -> Reply:
-        """Draws the object of this frame that lacks a box and is seen longest, or says that there is none."""
-        here = np.flatnonzero((self._frame == query.frame) & (covered < 0))
-        if not len(here):
-            whole = Box(query.frame, (0.0, 0.0, float(view.info.width), float(view.info.height)))
+    def _missing(self, query: Query, sight: Sight, wrong: bool) -> Reply:
+        here = self._truth.in_frame(query.frame)
+        here = here[sight.track_on[here] < 0]
+        if not len(here) or wrong:
+            whole = Box(query.frame, (0.0, 0.0, float(sight.view.info.width), float(sight.view.info.height)))
             return Reply((self._say(Verdict.COMPLETE, query, (whole,)),), 1)
-        lacking = np.array([int(((self._id == self._id[row]) & (covered < 0)).sum()) for row in here])
-        row = int(here[lacking.argmax()])
-        name = int(self._id[row])
-        own = covered[(self._id == name) & (covered >= 0)]
-        tracks, count = np.unique(own, return_counts=True)
-        if len(own) and count.max() > 3:
-            # it has a track, which only lacks this frame: the person draws the box and says whose it is
-            track = int(tracks[count.argmax()])
-            rows = np.flatnonzero((view.tracks.track_index == track) & (view.tracks.candidate_index >= 0))
-            if len(rows):
-                near = rows[np.abs(view.tracks.frame[rows] - query.frame).argmin()]
-                candidate = int(view.tracks.candidate_index[near])
-                xyxy = view.candidates.xyxy[candidate].astype(float).tolist()
-                of = Box(int(view.candidates.frame[candidate]), tuple(xyxy))
-                if self._object([of]) == name and of.frame != query.frame:
-                    return Reply((self._say(Verdict.BOX, query, (of,), drawn=self._true_box(row, False)),), 3)
+        spans = [self._lacking(row, sight) for row in here.tolist()]
+        low, high = max(spans, key=lambda span: (span[1] - span[0], -span[0]))
+        first, last = self._truth.stretch(low)
+        rows = np.arange(low, high + 1)
+        before = sight.someone(low - 1, int(self._truth.frame[low - 1])) if low > first else None
+        behind = sight.someone(high + 1, int(self._truth.frame[high + 1])) if high < last else None
+        if before is not None and behind is not None and before.frame < behind.frame:
+            of = self._truth.row_at(int(self._truth.name[low]), query.frame)
+            sight.cover(rows, int(sight.track_on[low - 1]))
+            if sight.track_on[low - 1] != sight.track_on[high + 1]:
+                return Reply((self._say(Verdict.SAME, query, (before, behind)),), 1)
+            return Reply((self._say(Verdict.BOX, query, (before,), drawn=self._drawn(of)),), 2)
+        known = before or behind
+        if known is not None:
+            drawn = self._drawn(high if before is not None else low)
+            verdict = Verdict.ENDS if before is not None else Verdict.STARTS
+            sight.cover(rows, int(sight.track_on[low - 1 if before is not None else high + 1]))
+            said = [self._say(Verdict.BOX, query, (known,), drawn=drawn), self._say(verdict, query, (drawn, drawn))]
+            return Reply(tuple(said), 3)
+        return self._draw_new(query, rows, sight)
+
+    def _lacking(self, row: int, sight: Sight) -> tuple[int, int]:
+        """First and last row around a true box in which its object has no track, without a break."""
+        first, last = self._truth.stretch(row)
+        taken = np.flatnonzero(sight.track_on[first : last + 1] >= 0) + first
+        before, behind = taken[taken < row], taken[taken > row]
+        return (int(before[-1]) + 1 if len(before) else first), (int(behind[0]) - 1 if len(behind) else last)
+
+    def _draw_new(self, query: Query, rows: NDArray[np.int64], sight: Sight) -> Reply:
+        """An object from where it comes to where it goes: a track, or more of one that it has elsewhere, and two boxes."""
+        drawn = [self._drawn(int(row)) for row in dict.fromkeys((int(rows[0]), int(rows[-1])))]
+        others = self._truth.rows_of(int(self._truth.name[rows[0]]))
+        others = others[sight.track_on[others] >= 0]
+        known = None
+        if len(others):
+            nearest = int(others[np.abs(self._truth.frame[others] - drawn[0].frame).argmin()])
+            known = sight.someone(nearest, int(self._truth.frame[nearest]))
+        sight.cover_new(rows, drawn[0])
         self._names += 1
         new = f"{self._key}/{query.key[:8]}/{self._names}"
-        first, last = (self._true_box(self._limit(name, query.frame, early), False) for early in (True, False))
-        said = [
-            self._say(Verdict.BOX, query, object=new, drawn=first),
-            self._say(Verdict.STARTS, query, (first,), object=new),
-        ]
-        if last != first:
-            said += [self._say(Verdict.BOX, query, object=new, drawn=last)]
-        said += [self._say(Verdict.ENDS, query, (last,), object=new)]
-        return Reply(tuple(said), 1 + 2 * (1 + (last != first)))
+        of: dict[str, object] = {"object": new}
+        said = [self._say(Verdict.BOX, query, drawn=box, **of) for box in drawn]
+        said += [self._say(Verdict.STARTS, query, (drawn[0], drawn[0])), self._say(Verdict.ENDS, query, (drawn[-1],) * 2)]
+        if known is not None:
+            said.append(self._say(Verdict.SAME, query, (known, drawn[0])))
+        return Reply(tuple(said), 1 + 2 * len(drawn))
 
 
-def _candidate(view: View, row: int) -> Box:
-    """The candidate behind a row of the tracks."""
-    candidate = int(view.tracks.candidate_index[row])
-    return Box(int(view.candidates.frame[candidate]), tuple(view.candidates.xyxy[candidate].astype(float).tolist()))
+def _pick(boxes: Sequence[Box], chosen: NDArray[np.bool_]) -> list[Box]:
+    return [boxes[n] for n in np.flatnonzero(chosen)]
 
 
-def _track_boxes(query: Query, view: View) -> Sequence[Box]:
-    """The candidates of the track that is asked about, in order; the query's own boxes if it is about none."""
-    if query.track < 0:
-        return query.boxes
-    tracks = view.tracks
-    rows = np.flatnonzero((tracks.track_index == query.track) & (tracks.candidate_index >= 0))
-    return [_candidate(view, row) for row in rows.tolist()] or query.boxes
+def _run_around(flags: NDArray[np.bool_], place: int) -> NDArray[np.int64]:
+    """The places around one, without a break, in which a flag is set as it is there."""
+    unset = np.flatnonzero(~flags)
+    low = unset[unset < place].max(initial=-1) + 1
+    return np.arange(low, unset[unset > place].min(initial=len(flags)))
+
+
+def _longest_run(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n,) bool: the longest run of set flags."""
+    out = np.zeros(len(flags), bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    if len(edges):
+        longest = (edges[1::2] - edges[::2]).argmax()
+        out[edges[2 * longest] : edges[2 * longest + 1]] = True
+    return out

@@ -17,7 +17,7 @@ PRIOR_ANSWERS = 3.0  # imagined answers behind every prior
 INNER_SECONDS = 2.2  # that a track which starts or ends inside the image is too short by, on the mean
 BORDER_SECONDS = 1.2  # the same at the border of the image
 BORDER = 0.02  # share of the image's sides that counts as border
-FOUND_RATE = 0.6  # objects without a track that a first look at a frame finds
+FOUND_RATE = 0.4  # share of looks at a frame that find an object without a track
 FOUND_SECONDS = 2.0  # for which such an object is seen
 SHIFT_SPREAD = 1.0  # of a video's logits around the model's, before anything was answered
 LINKS, OBJECTS = "links", "objects"  # kinds of belief
@@ -31,7 +31,7 @@ class Experience:
 
     Attributes:
         missing_at_end: (2,) boxes that a track lacks at one of its ends: inside the image, at its border.
-        found: objects without a track that another look at a frame is expected to find, far from frames looked at.
+        found: probability that another look at a frame, far from frames looked at, finds an object without a track.
         found_boxes: boxes of such an object.
         complete: frames that were found, or made, complete.
         shift: kind of belief -> what to add to its logit in this video: the model may be too timid or too bold here.
@@ -96,7 +96,7 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
     lengths = [max(frames) - min(frames) + 1 for frames in found.values()]
     return Experience(
         (ends[0], ends[1]),
-        (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + PRIOR_ANSWERS),
+        (len(found) + PRIOR_ANSWERS * FOUND_RATE) / (looks + len(found) + PRIOR_ANSWERS),
         (sum(lengths) + PRIOR_ANSWERS * FOUND_SECONDS * rate) / (len(lengths) + PRIOR_ANSWERS),
         np.array(sorted(complete), np.int64),
         {kind: _shift(seen)[0] for kind, seen in beliefs.items()},

@@ -23,7 +23,7 @@ from .gains import Course, best_keys, bias_gain
 from .queries import COST, Query, Question
 
 LEAST_GAIN = 0.02  # boxes; what is worth less is not asked
-SURE = 0.98  # probability from which a decision is not worth a question of its own
+SURE = 0.999  # probability from which a decision is not worth a question of its own
 COVERED = 0.5  # overlap from which a box is taken for one that a track has already
 MISSING_EVERY = 1.0  # seconds between the frames in which a person may look for objects without a track
 MISSING_COST = 5.0  # clicks that an object costs which is found there: two boxes and a track
@@ -117,7 +117,7 @@ def _boxes(view: View, rows: Sequence[int] | NDArray) -> tuple[Box, ...]:
     )
 
 
-def _reference(view: View, row: int) -> Box:
+def reference_box(view: View, row: int) -> Box:
     """How an answer names the box behind a row of the tracks: its candidate, else the drawn box."""
     candidate = int(view.tracks.candidate_index[row])
     if candidate >= 0 and view.tracks.source[row] != Source.HUMAN:
@@ -164,14 +164,14 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
                 continue
             lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
             gain = valid * (lacking + _key_at_end(view, lacking)) + false
-            out.append(_query(view, question, (_reference(view, row),), track, row, valid, gain))
+            out.append(_query(view, question, (reference_box(view, row),), track, row, valid, gain))
         course = _course(tracks, rows, bend[track])
         places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
             frame = int(course.frame[place])
             anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
             whole = valid * (gain + (0.0 if pinned[track] else elsewhere)) + false
-            boxes = (_reference(view, anchor),)
+            boxes = (reference_box(view, anchor),)
             out.append(Query(view.key, Question.BOX, boxes, (), frame, track, -1, valid, COST[Question.BOX], whole))
     return out
 
@@ -395,7 +395,7 @@ def frame_queries(view: View, frame: int, asked: Sequence[Query]) -> list[Query]
         seen = rows[tracks.source[rows] != Source.INTERPOLATED]
         anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
         valid = float(tracks.track_validity[track])
-        out.append(_query(view, Question.BOX, (_reference(view, anchor),), track, row, valid, LEAST_GAIN))
+        out.append(_query(view, Question.BOX, (reference_box(view, anchor),), track, row, valid, LEAST_GAIN))
     if frame not in view.experience.complete:
         out.append(Query(view.key, Question.MISSING, (), (), frame, -1, -1, 0.5, COST[Question.MISSING], LEAST_GAIN))
     return out

@@ -13,12 +13,12 @@ from ..models.errors import InputError
 from ..models.spam import LabelSettings, SpamModel
 from ..models.spam.model import LabelSession
 from .acquisition import rule
-from .annotator import SimulatedAnnotator
+from .annotator import Sight, SimulatedAnnotator
 from .answers import Answer
 from .experience import learn
 from .metrics import TrackTable, TruthTable, VideoScores, combine, evaluate_video
 from .pool import View, all_queries
-from .queries import Query
+from .queries import Query, Question
 from .resolve import Problem, resolve
 
 CLICKS_PER_BOX = 3  # to label by hand: two for the box, one for whose it is
@@ -132,12 +132,13 @@ class _Desk:
         self.video = video
         self.session: LabelSession = model.session(video.info, video.candidates, settings)
         rng = np.random.default_rng([plan.seed, seed])
-        self.person = SimulatedAnnotator(video.key, video.targets, video.info.num_frames, plan.error_rate, rng)
+        self.person = SimulatedAnnotator(video.key, video.targets, plan.error_rate, rng)
         self.answers: list[Answer] = []
         self.asked: dict[str, int] = {}
         self.clicks = 0
         self.problems: tuple[Problem, ...] = ()
         self.view = self._look()
+        self._sight: Sight | None = None
 
     def _look(self) -> View:
         found = resolve(self.answers, self.video.info, self.video.candidates, self.video.class_names)
@@ -151,15 +152,15 @@ class _Desk:
     def refresh(self) -> None:
         """Labels anew with all answers."""
         self.view = self._look()
-        self.covered = None
-
-    covered: np.ndarray | None = None
+        self._sight = None
 
     def ask(self, query: Query) -> int:
         """Asks one question; returns what it cost."""
-        if self.covered is None:
-            self.covered = self.person.covered_by(self.view.tracks)
-        reply = self.person.answer(query, self.view, self.covered)
+        if self._sight is None:
+            self._sight = self.person.look(self.view)
+        reply = self.person.answer(query, self._sight)
+        if not reply.clicks:
+            return 0
         self.answers += reply.answers
         self.asked[query.key] = self.asked.get(query.key, 0) + 1
         self.clicks += reply.clicks
@@ -169,7 +170,11 @@ class _Desk:
         """Questions that were not asked before, or whose answer did not hold."""
         again = {problem.answer.query for problem in self.problems if problem.kind == "contradiction"}
         return [
-            q for q in all_queries(self.view) if not self.asked.get(q.key) or (q.key in again and self.asked[q.key] < 3)
+            q
+            for q in all_queries(self.view)
+            if q.question is Question.MISSING  # until the frame is complete; then it is not among them
+            or not self.asked.get(q.key)
+            or (q.key in again and self.asked[q.key] < 3)
         ]
 
     def score(self, preprocess: str | None) -> VideoScores:
@@ -218,7 +223,10 @@ def simulate(
             for query in chosen:
                 if spent + query.cost > target and (asked or spent + query.cost > allowed):
                     continue
-                spent += desks[query.video].ask(query)
+                clicks = desks[query.video].ask(query)
+                if not clicks:
+                    continue
+                spent += clicks
                 kinds[query.question.value] = kinds.get(query.question.value, 0) + 1
                 asked += 1
                 if spent >= target:

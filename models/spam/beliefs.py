@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..columns import Candidates
 from .columns import BoxColumns
-from .constraints import Constraints
+from .constraints import EVER, Constraints
 from .decoding import Chains, Decisions
 from .settings import LabelSettings
 
@@ -177,7 +177,7 @@ def _together(believed: Beliefs, missed: NDArray, candidates: Candidates, said: 
         np.concatenate([link, np.zeros(len(drawn))]).astype(np.float32),
         _classes(track, class_index, named, own), np.concatenate([believed.vouched[rows], np.ones(len(drawn), bool)]),
     )  # fmt: skip
-    return _one_a_frame(_within_spans(table, said, track))
+    return _one_a_frame(_within_spans(table, said, believed.chain))
 
 
 def _tracks(chain: NDArray[np.int64], rows: NDArray[np.int64], said: Constraints) -> NDArray[np.int64]:
@@ -211,15 +211,19 @@ def _classes(
     return out[track]
 
 
-def _within_spans(table: Kept, said: Constraints, track: NDArray[np.int64]) -> Kept:
-    """The rows inside the span that people gave the object of their track."""
+def _within_spans(table: Kept, said: Constraints, chain: NDArray[np.int64]) -> Kept:
+    """The rows inside the bounds that people gave a stretch of their chain."""
     number = len(said.verdict)
-    index = np.where(table.row >= 0, table.row, number + table.drawn)
-    size = int(track.max(initial=-1)) + 1
-    first, last = np.full(size, -(1 << 60)), np.full(size, 1 << 60)
-    np.maximum.at(first, track, said.earliest[index])
-    np.minimum.at(last, track, said.latest[index])
-    return _rows(table, (table.frame >= first[track]) & (table.frame <= last[track]))
+    known = np.flatnonzero(table.row >= 0)
+    row, own = table.row[known], chain[table.row[known]]
+    size = int(chain.max(initial=-1)) + 1
+    first, last = np.full(size, -EVER), np.full(size, EVER)
+    np.maximum.at(first, own, said.earliest[:number][row])
+    np.minimum.at(last, own, said.latest[:number][row])
+    inside = np.ones(len(table.row), bool)
+    free = said.object_index[row] < 0
+    inside[known[free]] = ((table.frame[known] >= first[own]) & (table.frame[known] <= last[own]))[free]
+    return _rows(table, inside)
 
 
 def _one_a_frame(table: Kept) -> Kept:

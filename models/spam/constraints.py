@@ -20,20 +20,23 @@ EVER = np.int64(1) << 40  # frames: no bound
 class Constraints:
     """Answers about one video of N candidates, and H boxes that people drew; row N + h means drawn box h.
 
-    Rows of one object are linked whatever the model says, rows of objects that are apart never, and an object has no
-    box outside its span. Nothing here contradicts itself: ``engine.answers.resolve`` sees to that.
+    An object may leave and come back: it is seen in one or more stretches. Rows of one stretch are linked whatever the
+    model says, all stretches of an object are one track, rows of objects that are apart never are, and no box of the
+    model goes beyond the bounds of a stretch. Nothing here contradicts itself: ``engine.resolve`` sees to that.
 
     Attributes:
         verdict: (N,) int8; 1 for a candidate that is an object, -1 for one that is none, 0 where nobody said.
         object_index: (N + H,) int64; rows with the same number are one object, -1 where nobody said. Drawn boxes
             always have one.
+        stretch_index: (N + H,) int64; rows with the same number are seen without the object leaving in between, -1
+            where ``object_index`` is.
         apart: (K, 2) int64, pairs of rows that are different objects.
-        earliest: (N + H,) int64, first frame that the object of a row may have; ``-EVER`` where nobody said.
+        earliest: (N + H,) int64, first frame that the stretch of a row may have; ``-EVER`` where nobody said.
         latest: (N + H,) int64, last frame that it may have; ``EVER`` where nobody said.
         class_index: (N + H,) int64, class of the object of a row as a person named it, -1 where nobody did.
         frame: (H,) int64, 0-based, of the drawn boxes.
         xyxy: (H, 4) float32, pixels.
-        absent: (A, 2) int64, a row, and a frame in which its object is not to be seen.
+        absent: (A, 2) int64, a row, and a frame in which its object is not to be seen; the gap around it stays empty.
 
     Raises:
         InputError: for columns whose lengths do not agree, or a drawn box without an object.
@@ -41,6 +44,7 @@ class Constraints:
 
     verdict: NDArray[np.int8]
     object_index: NDArray[np.int64]
+    stretch_index: NDArray[np.int64]
     apart: NDArray[np.int64]
     earliest: NDArray[np.int64]
     latest: NDArray[np.int64]
@@ -51,7 +55,7 @@ class Constraints:
 
     def __post_init__(self) -> None:
         rows = len(self.verdict) + len(self.frame)
-        for key in ("object_index", "earliest", "latest", "class_index"):
+        for key in ("object_index", "stretch_index", "earliest", "latest", "class_index"):
             if len(getattr(self, key)) != rows:
                 raise InputError(f"constraints: column {key} has {len(getattr(self, key))} rows, expected {rows}")
         if self.xyxy.shape != (len(self.frame), 4):
@@ -66,8 +70,8 @@ class Constraints:
         """Nobody has said anything about a video of so many candidates."""
         nobody = np.full(candidates, -1, np.int64)
         return cls(
-            np.zeros(candidates, np.int8), nobody, np.zeros((0, 2), np.int64), np.full(candidates, -EVER),
-            np.full(candidates, EVER), nobody.copy(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32),
+            np.zeros(candidates, np.int8), nobody, nobody.copy(), np.zeros((0, 2), np.int64),
+            np.full(candidates, -EVER), np.full(candidates, EVER), nobody.copy(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32),
         )  # fmt: skip
 
     @property

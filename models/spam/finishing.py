@@ -16,6 +16,7 @@ from .smoothing import smooth_tracks
 
 SAME_OBJECT = 0.5  # overlap from which a box without a person's word gives way to a pinned track,
 MOSTLY = 0.5  # if so much of its track does
+NO_LIMIT = 1 << 40  # frames
 
 
 def finish(
@@ -34,15 +35,13 @@ def finish(
         The tracks, and what the drawn boxes taught.
     """
     cap = round(settings.max_gap_seconds * info.frame_rate) if settings.interpolate else 0
+    kept = _not_there(kept, said)
     table, offsets = _table(kept, said, info, candidates, settings, cap)
     if (kept.drawn >= 0).any() and settings.interpolate:
         more = _agreeing(kept, said, candidates, table)
         if len(more.row) > len(kept.row):
             kept = more
             table, offsets = _table(kept, said, info, candidates, settings, cap)
-    if len(said.absent):
-        seen_there = ~_away(kept, said, table[0], table[1], table[5])
-        table = tuple(column[seen_there] for column in table)
     frame, track, xyxy, left, right, filled, certain = table
     return _columns(kept, frame, track, xyxy, left, right, filled, certain), offsets
 
@@ -52,12 +51,14 @@ def _table(
 ) -> tuple[tuple[NDArray, ...], Offsets]:
     """Frame, track, xyxy, left and right kept row, is filled, is certain, sorted by (track, frame); what was learned."""
     seen = np.flatnonzero(kept.row >= 0)
-    course = fill_gaps(kept.frame[seen], candidates.xyxy[kept.row[seen]], kept.track[seen], cap)
+    empty = _empty(kept, said)
+    caps = _caps(kept.track[seen], kept.frame[seen], empty, cap)
+    course = fill_gaps(kept.frame[seen], candidates.xyxy[kept.row[seen]], kept.track[seen], caps)
     xyxy = course.xyxy
     if settings.smooth and len(course):
         xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
     if (kept.drawn >= 0).any():
-        table, offsets = _pinned(kept, said, course, xyxy, seen, cap, info.frame_rate)
+        table, offsets = _pinned(kept, said, course, xyxy, seen, empty, cap, info.frame_rate)
     else:
         nobody = np.zeros(0, np.int64)
         offsets = learn_offsets(nobody, nobody, *(np.zeros((0, n)) for n in (4, 4, 2)), info.frame_rate)
@@ -102,8 +103,9 @@ def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tupl
 
 
 def _pinned(
-    kept: Kept, said: Constraints, course: FilledTracks, xyxy: NDArray, seen: NDArray[np.int64], cap: int, rate: float
-) -> tuple[tuple[NDArray, ...], Offsets]:
+    kept: Kept, said: Constraints, course: FilledTracks, xyxy: NDArray, seen: NDArray[np.int64],
+    empty: NDArray[np.int64], cap: int, rate: float,
+) -> tuple[tuple[NDArray, ...], Offsets]:  # fmt: skip
     """Courses moved to the drawn boxes, with the gaps that these leave filled.
 
     Returns:
@@ -153,7 +155,10 @@ def _pinned(
     interpolated &= ~is_drawn
     pinned = _between_drawn(track, is_drawn)
     most = credible_gap(bend, rate)
-    filled = fill_gaps(frame, state, track, np.where(pinned[0], np.maximum(most, cap), cap))
+    most = np.where(pinned[0], np.maximum(most, cap), cap)
+    # two boxes that a person drew one after the other mean what lies between them
+    most[:-1][is_drawn[:-1] & is_drawn[1:] & (cap > 0)] = NO_LIMIT
+    filled = fill_gaps(frame, state, track, _caps(track, frame, empty, most))
     boxes = to_xyxy(filled.xyxy)
     exact = ~filled.is_filled & is_drawn[filled.left_row]
     boxes[exact] = said.xyxy[kept.drawn[own_left[filled.left_row[exact]]]]
@@ -202,16 +207,34 @@ def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     return tuple(column[~doubled] for column in table)
 
 
-def _away(kept: Kept, said: Constraints, frame: NDArray, track: NDArray, filled: NDArray) -> NDArray[np.bool_]:
-    """(M,) bool: rows in which people said that the object is not there, with the whole of a filled gap around them."""
+def _empty(kept: Kept, said: Constraints) -> NDArray[np.int64]:
+    """Sorted keys (``_pair``) of the tracks and frames in which people said that the object is not there."""
     number = len(said.verdict)
     of_row = np.full(number + len(said.frame), -1)
-    of_row[np.where(kept.drawn >= 0, number + kept.drawn, kept.row)] = kept.track
+    of_row[number + kept.drawn[kept.drawn >= 0]] = kept.track[kept.drawn >= 0]
     of_row[kept.row[kept.row >= 0]] = kept.track[kept.row >= 0]
-    wanted = of_row[said.absent[:, 0]]
-    named = np.isin(_pair(track, frame), _pair(wanted[wanted >= 0], said.absent[wanted >= 0, 1]))
-    gap = np.cumsum(~filled)  # the rows of one gap share a number with the box before them
-    return (named & ~filled) | (filled & np.isin(gap, gap[named & filled]))
+    track = of_row[said.absent[:, 0]]
+    return np.unique(_pair(track[track >= 0], said.absent[track >= 0, 1]))
+
+
+def _not_there(kept: Kept, said: Constraints) -> Kept:
+    """The kept boxes but for those of the model in frames in which people said that the object is not there."""
+    if not len(said.absent):
+        return kept
+    free = (kept.drawn < 0) & (said.object_index[np.maximum(kept.row, 0)] < 0)
+    stays = ~(free & np.isin(_pair(kept.track, kept.frame), _empty(kept, said)))
+    return Kept(**{key: column[stays] for key, column in vars(kept).items()})
+
+
+def _caps(track: NDArray, frame: NDArray, empty: NDArray[np.int64], cap: NDArray | int) -> NDArray[np.int64]:
+    """(N,) longest gap to fill behind every row: none over a frame that is empty. Rows sorted by (track, frame)."""
+    out = np.broadcast_to(np.asarray(cap, np.int64), frame.shape).copy()
+    if len(empty) and len(frame):
+        place = np.searchsorted(empty, _pair(track, frame))
+        crossed = np.zeros(len(frame), bool)
+        crossed[:-1] = (track[1:] == track[:-1]) & (place[1:] > place[:-1])
+        out[crossed] = 0
+    return out
 
 
 def _pair(track: NDArray, frame: NDArray) -> NDArray[np.int64]:

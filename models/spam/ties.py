@@ -27,7 +27,7 @@ class Ties:
     Attributes:
         gone: (N,) bool, boxes that are no objects.
         stays: (N,) bool, boxes whose tracklet no level may drop.
-        together: (F, 2) int64, consecutive boxes of one object, the earlier first.
+        together: (F, 2) int64, consecutive boxes of one stretch of an object, the earlier first.
         apart: (K, 2) int64, boxes of different objects.
         earliest: (N,) int64, first moment of the box's object; ``-FOREVER`` if unknown.
         latest: (N,) int64, last moment; ``FOREVER`` if unknown.
@@ -91,13 +91,12 @@ def gather_ties(constraints: Sequence[Constraints | None], boxes: BoxColumns) ->
         own = boxes.row[rows].cpu().numpy()
         place = np.full(said.num_candidates, -1)
         place[own] = rows.cpu().numpy()
-        flat = _whole_objects(said)
         verdict = torch.as_tensor(said.verdict[own].astype(np.int64), device=device)
-        member = torch.as_tensor(np.where(said.verdict[own] < 0, -1, flat.object_index[own]), device=device)
+        member = torch.as_tensor(np.where(said.verdict[own] < 0, -1, said.stretch_index[own]), device=device)
         gone[rows] = verdict < 0
         stays[rows] = (verdict > 0) | (member >= 0)
         start = boxes.lane_start[boxes.lane[rows]]
-        for bound, column, limit in ((earliest, flat.earliest, -FOREVER), (latest, flat.latest, FOREVER)):
+        for bound, column, limit in ((earliest, said.earliest, -FOREVER), (latest, said.latest, FOREVER)):
             given = torch.as_tensor(column[own], device=device)
             known = given.abs() < int(EVER)
             bound[rows] = torch.where(known, given + start, limit)
@@ -107,23 +106,8 @@ def gather_ties(constraints: Sequence[Constraints | None], boxes: BoxColumns) ->
     return Ties(gone, stays, torch.cat(together), pairs[(pairs >= 0).all(1)], earliest, latest)
 
 
-def _whole_objects(said: Constraints) -> Constraints:
-    """The constraints with every object's bounds on all of its rows."""
-    known = said.object_index >= 0
-    if not known.any():
-        return said
-    size = int(said.object_index.max()) + 1
-    first, last = np.full(size, -EVER), np.full(size, EVER)
-    np.maximum.at(first, said.object_index[known], said.earliest[known])
-    np.minimum.at(last, said.object_index[known], said.latest[known])
-    earliest, latest = said.earliest.copy(), said.latest.copy()
-    earliest[known], latest[known] = first[said.object_index[known]], last[said.object_index[known]]
-    return Constraints(said.verdict, said.object_index, said.apart, earliest, latest, said.class_index, said.frame,
-                       said.xyxy)  # fmt: skip
-
-
 def _consecutive(boxes: BoxColumns, rows: Tensor, member: Tensor) -> Tensor:
-    """(F, 2) neighbouring boxes of every object inside its lane."""
+    """(F, 2) neighbouring boxes of every stretch inside its lane."""
     if not len(rows):
         return rows.new_zeros(0, 2)
     key = member * len(boxes.lane_rate) + boxes.lane[rows]
@@ -136,12 +120,12 @@ def _consecutive(boxes: BoxColumns, rows: Tensor, member: Tensor) -> Tensor:
 def _stand_ins(said: Constraints, place: np.ndarray) -> np.ndarray:
     """(K, 2) rows of ``boxes`` for the pairs that are apart; -1 for an object that has no candidate."""
     number = said.num_candidates
-    size = int(said.object_index.max(initial=-1)) + 1
+    size = int(said.stretch_index.max(initial=-1)) + 1
     stand_in = np.full(size + 1, -1)  # one more, so that "no object" (-1) finds a place of its own
-    members = np.flatnonzero(said.object_index[:number] >= 0)[::-1]
-    stand_in[said.object_index[members]] = members
+    members = np.flatnonzero(said.stretch_index[:number] >= 0)[::-1]
+    stand_in[said.stretch_index[members]] = members
     own = np.concatenate([np.arange(number), np.full(len(said.frame), -1)])
-    of_object = np.where(said.object_index >= 0, stand_in[said.object_index], own)
+    of_object = np.where(said.stretch_index >= 0, stand_in[said.stretch_index], own)
     rows = of_object[said.apart]
     return np.where(rows >= 0, place[rows], -1)
 
