@@ -5,7 +5,7 @@ The person sees the labels as they were when the round began, and what they have
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,7 @@ class Sight:
     Args:
         truth: what is really there.
         view: the labels.
+        drawn_for: object of every box that the person drew before.
 
     Attributes:
         name: (M,) int64, object that every box of the labels is meant for, or -1.
@@ -52,10 +53,13 @@ class Sight:
         moot: tracks that were taken apart or rejected, of which nothing more is asked in this round.
     """
 
-    def __init__(self, truth: Truth, view: View) -> None:
+    def __init__(self, truth: Truth, view: View, drawn_for: Mapping[Box, int]) -> None:
         tracks = view.tracks
         self.truth, self.view = truth, view
-        reading = follow(truth, tracks.track_index, tracks.frame, tracks.xyxy.astype(np.float64))
+        known = np.full(len(tracks), -1)
+        for row in np.flatnonzero(tracks.source == Source.HUMAN).tolist():
+            known[row] = drawn_for.get(self.box(row), -1)
+        reading = follow(truth, tracks.track_index, tracks.frame, tracks.xyxy.astype(np.float64), known)
         self.name, self.on, self.fits = reading.name, reading.overlap >= ON_OBJECT, reading.overlap >= FITS
         self._order = np.lexsort((tracks.frame, tracks.track_index))
         self._start = np.searchsorted(tracks.track_index[self._order], np.arange(tracks.num_tracks + 1))
@@ -122,11 +126,12 @@ class SimulatedAnnotator:
         self._key, self._error_rate = key, error_rate
         self._rng = rng or np.random.default_rng(0)
         self._truth = Truth(truth)
+        self._drawn_for: dict[Box, int] = {}
         self._names = self._asked = self.errors = 0
 
     def look(self, view: View) -> Sight:
         """What the person sees of these labels."""
-        return Sight(self._truth, view)
+        return Sight(self._truth, view, self._drawn_for)
 
     def answer(self, query: Query, sight: Sight) -> Reply:
         """What the person says; nothing to questions that their own changes have made pointless.
@@ -173,7 +178,9 @@ class SimulatedAnnotator:
         if wrong:
             side = xyxy[2:] - xyxy[:2]
             xyxy = xyxy + np.tile(side * self._rng.choice([-ASIDE, ASIDE], 2), 2)
-        return Box(int(self._truth.frame[row]), tuple(xyxy.tolist()))
+        box = Box(int(self._truth.frame[row]), tuple(xyxy.tolist()))
+        self._drawn_for[box] = int(self._truth.name[row])
+        return box
 
     # --- is it one object, all the way?
 
@@ -346,22 +353,32 @@ class SimulatedAnnotator:
         low, high = max(spans, key=lambda span: (span[1] - span[0], -span[0]))
         first, last = self._truth.stretch(low)
         rows = np.arange(low, high + 1)
-        before = sight.someone(low - 1, int(self._truth.frame[low - 1])) if low > first else None
-        behind = sight.someone(high + 1, int(self._truth.frame[high + 1])) if high < last else None
+        sides = [(low - 1, low > first), (high + 1, high < last)]
+        of_track = [int(sight.track_on[row]) if there else -1 for row, there in sides]
+        known = [sight.someone(row, int(self._truth.frame[row])) if there else None for row, there in sides]
+        before, behind = known
+        if before is not None and of_track[0] == of_track[1]:
+            return self._draw_in(query, before, rows, of_track[0], sight)
         if before is not None and behind is not None and before.frame < behind.frame:
-            of = self._truth.row_at(int(self._truth.name[low]), query.frame)
-            sight.cover(rows, int(sight.track_on[low - 1]))
-            if sight.track_on[low - 1] != sight.track_on[high + 1]:
-                return Reply((self._say(Verdict.SAME, query, (before, behind)),), 1)
-            return Reply((self._say(Verdict.BOX, query, (before,), drawn=self._drawn(of)),), 2)
-        known = before or behind
-        if known is not None:
+            sight.cover(rows, of_track[0])
+            return Reply((self._say(Verdict.SAME, query, (before, behind)),), 1)
+        if before is not None or behind is not None:
+            one = before or behind
+            assert one is not None
             drawn = self._drawn(high if before is not None else low)
             verdict = Verdict.ENDS if before is not None else Verdict.STARTS
-            sight.cover(rows, int(sight.track_on[low - 1 if before is not None else high + 1]))
-            said = [self._say(Verdict.BOX, query, (known,), drawn=drawn), self._say(verdict, query, (drawn, drawn))]
+            sight.cover(rows, of_track[0 if before is not None else 1])
+            said = [self._say(Verdict.BOX, query, (one,), drawn=drawn)]
+            if (high == last) if before is not None else (low == first):
+                said.append(self._say(verdict, query, (drawn, drawn)))
             return Reply(tuple(said), 3)
         return self._draw_new(query, rows, sight)
+
+    def _draw_in(self, query: Query, of: Box, rows: NDArray[np.int64], track: int, sight: Sight) -> Reply:
+        """The object has a track that is astray here: the person draws the box where they look."""
+        sight.cover(rows, track)
+        true = rows[np.abs(self._truth.frame[rows] - query.frame).argmin()]
+        return Reply((self._say(Verdict.BOX, query, (of,), drawn=self._drawn(int(true))),), 2)
 
     def _lacking(self, row: int, sight: Sight) -> tuple[int, int]:
         """First and last row around a true box in which its object has no track, without a break."""

@@ -20,6 +20,7 @@ _RIVALS = 6  # objects that one track may be on
 _FAINT = 0.05  # overlap below which a box has nothing to do with an object
 # Costs of a reading of a track, in boxes: one without any object, a change of objects, leaving or finding an object.
 _NOWHERE, _CHANGE, _LEAVE = 0.75, 3.0, 1.0
+_DRAWN = 10.0  # boxes that one counts for which a person drew
 
 
 class Truth:
@@ -96,7 +97,10 @@ class Reading:
     overlap: NDArray[np.float64]
 
 
-def follow(truth: Truth, group: NDArray[np.int64], frame: NDArray[np.int64], xyxy: NDArray[np.floating]) -> Reading:
+def follow(
+    truth: Truth, group: NDArray[np.int64], frame: NDArray[np.int64], xyxy: NDArray[np.floating],
+    known: NDArray[np.int64] | None = None,
+) -> Reading:  # fmt: skip
     """The likeliest reading of every track: few changes of objects, much overlap (Viterbi over all tracks at once).
 
     Args:
@@ -104,6 +108,7 @@ def follow(truth: Truth, group: NDArray[np.int64], frame: NDArray[np.int64], xyx
         group: (M,) int64, track of every box, from 0.
         frame: (M,) int64, at most one box a track and frame.
         xyxy: (M, 4) pixels.
+        known: (M,) int64, the object for which the person drew a box, or -1; all -1 if not given.
     """
     number = len(frame)
     if not number or not len(truth):
@@ -113,11 +118,21 @@ def follow(truth: Truth, group: NDArray[np.int64], frame: NDArray[np.int64], xyx
     place = np.empty(number, np.int64)
     place[order] = np.arange(number) - np.repeat(size.cumsum() - size, size)
     row, at, iou = truth.overlaps(frame, xyxy, _FAINT)
-    objects = _rivals(group[row], truth.name[at], iou, len(size))
+    weight = np.ones(number)
+    if known is not None:
+        weight[known >= 0] = _DRAWN
+        drawn = np.flatnonzero(known >= 0)
+        there = truth.rows_at(known[drawn], frame[drawn])
+        other = (known[row] >= 0) & (known[row] != truth.name[at])
+        row, at, iou = row[~other], at[~other], iou[~other]
+        row, at = np.append(row, drawn[there >= 0]), np.append(at, there[there >= 0])
+        iou = np.append(iou, np.ones((there >= 0).sum()))
+    objects = _rivals(group[row], truth.name[at], iou * weight[row], len(size))
     cost = np.ones((len(size), int(size.max()), _RIVALS + 1), np.float32)
     cost[..., _RIVALS] = _NOWHERE
     pair, rival = (objects[group[row]] == truth.name[at][:, None]).nonzero()
     cost[group[row[pair]], place[row[pair]], rival] = 1 - np.minimum(iou[pair] / FITS, 1)
+    cost[group, place] *= weight[:, None].astype(np.float32)
     beyond = np.arange(cost.shape[1]) >= size[:, None]
     cost[beyond] = 0.0
     choice = _cheapest(cost)[group, place]

@@ -14,8 +14,9 @@ from .overlaps import overlapping
 from .settings import LabelSettings
 from .smoothing import smooth_tracks
 
-SAME_OBJECT = 0.5  # overlap from which a box without a person's word gives way to a pinned track,
-MOSTLY = 0.5  # if so much of its track does
+SAME_OBJECT = 0.5  # overlap from which a candidate is the object of a pinned track
+DOUBLES = 0.65  # overlap from which a box without a person's word gives way to a pinned track,
+MOSTLY = 0.7  # if so much of its track does
 NO_LIMIT = 1 << 40  # frames
 
 
@@ -197,7 +198,7 @@ def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
     pinned = np.flatnonzero(certain | vouched[track])
     pinned = pinned[np.argsort(frame[pinned], kind="stable")]
     loose = np.flatnonzero(~vouched[track])
-    row, _, _ = overlapping(frame[loose], xyxy[loose], frame[pinned], xyxy[pinned], SAME_OBJECT)
+    row, _, _ = overlapping(frame[loose], xyxy[loose], frame[pinned], xyxy[pinned], DOUBLES)
     doubled = np.zeros(len(frame), bool)
     doubled[loose[row]] = True
     count, of_track = np.bincount(track, minlength=len(vouched)), np.bincount(track[doubled], minlength=len(vouched))
