@@ -1,6 +1,6 @@
 """The effort curve: what labels are worth after so many clicks, against keyframes and straight lines.
 
-    python benchmarks/effort.py [--acquisitions boxes random frames entropy] [--errors 0 0.05] [--out FILE.md] [--json ...]
+    python benchmarks/effort.py [--acquisitions boxes random frames entropy] [--errors 0 0.05] [--out FILE.md] ...
 
 Every sequence of the data folder with its first-choice detections and raw scores, colours where there are images, one
 configuration, weights trained on simulated streams only. A simulated person answers from ground truth and pays: accept,
@@ -26,7 +26,6 @@ from spam_plugin.engine.acquisition import ACQUISITIONS
 from spam_plugin.engine.pool import View
 from spam_plugin.engine.simulation import Plan, SimulatedVideo, simulate
 from spam_plugin.engine.stopping import estimate
-from spam_plugin.models.columns import Source
 from spam_plugin.models.spam import SpamModel
 
 BUDGETS = (0.0, 1.0, 2.0, 3.3, 5.0, 7.5, 10.0, 20.0)
@@ -53,7 +52,13 @@ def run_one(job: tuple[Sequence, str, float, tuple[float, ...]]) -> dict[str, An
     curve = [{**point.as_dict(), "watch": point.extra[sequence.name]} for point in points]
     for point in curve:
         point.pop("videos")
-    return {"set": sequence.set_name, "sequence": sequence.name, "acquisition": acquisition, "errors": errors, "curve": curve}
+    return {
+        "set": sequence.set_name,
+        "sequence": sequence.name,
+        "acquisition": acquisition,
+        "errors": errors,
+        "curve": curve,
+    }
 
 
 def _truly_wrong(view: View, sequence: Sequence) -> tuple[float, float]:
@@ -86,11 +91,17 @@ def main() -> None:
     parser.add_argument("--errors", nargs="+", type=float, default=[0.0], metavar="RATE")
     parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="PERCENT")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--keep", metavar="FILE.jsonl", help="write every curve there as it is done, and take up what is there")
+    parser.add_argument(
+        "--keep", metavar="FILE.jsonl", help="write every curve there as it is done, and take up what is there"
+    )
     parser.add_argument("--plot", metavar="FILE.png")
     args = parser.parse_args()
     videos = find_sequences(shared_folder(args.data), args.sets, args.sequences)
-    kept = [json.loads(line) for line in Path(args.keep).read_text().splitlines()] if args.keep and Path(args.keep).exists() else []
+    kept = (
+        [json.loads(line) for line in Path(args.keep).read_text().splitlines()]
+        if args.keep and Path(args.keep).exists()
+        else []
+    )
     known = {(k["sequence"], k["acquisition"], k["errors"]) for k in kept}
     jobs = [
         (video, name, errors, tuple(args.budgets))
@@ -114,7 +125,7 @@ def main() -> None:
 
 
 def report(videos: list[Sequence], curves: list[dict], points: dict[str, list[dict]]) -> list[str]:
-    """Tables: the curve of every group against keyframing, the rules against each other, errors, stopping, sequences."""
+    """Tables: the curve of every group against keyframing, rules of acquisition, errors, stopping, sequences."""
     text: list[str] = []
     rows, halves = [], []
     for name, members in groups_of(videos).items():
@@ -144,7 +155,10 @@ def report(videos: list[Sequence], curves: list[dict], points: dict[str, list[di
                 if ours:
                     at = [ours["budget"].index(b) for b in JUDGED if b in ours["budget"]]
                     rows.append([name, rule, *(" / ".join(f"{ours[m][i]:.1f}" for m in METRICS) for i in at)])
-        text += ["## Rules of acquisition (HOTA / IDF1 / MOTA)", table(["group", "rule", *(f"{b:g} %" for b in JUDGED)], rows)]
+        text += [
+            "## Rules of acquisition (HOTA / IDF1 / MOTA)",
+            table(["group", "rule", *(f"{b:g} %" for b in JUDGED)], rows),
+        ]
     rates = sorted({c["errors"] for c in curves})
     if len(rates) > 1:
         rows = []
@@ -196,7 +210,15 @@ def _stopping(curves: list[dict]) -> list[str]:
                 expected.append(100 * share["expected"])
                 truth.append(100 * true)
         if inside:
-            rows.append([kind.replace("_", " "), len(inside), 100 * float(np.mean(inside)), float(np.mean(expected)), float(np.mean(truth))])
+            rows.append(
+                [
+                    kind.replace("_", " "),
+                    len(inside),
+                    100 * float(np.mean(inside)),
+                    float(np.mean(expected)),
+                    float(np.mean(truth)),
+                ]
+            )
     head = ["share of", "(sequence, budget) pairs", "inside the 90 % interval, %", "expected, %", "true, %"]
     return ["## The stopping estimate", table(head, rows)] if rows else []
 

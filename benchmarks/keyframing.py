@@ -32,10 +32,11 @@ STEPS = (2, 3, 5, 7, 10, 15, 20, 30, 45, 60)
 BOUNDS = (0.9, 0.75, 0.5)
 EFFORTS = (1.0, 2.0, 3.3, 5.0, 7.5, 10.0)
 # Sequences whose ground truth was not itself interpolated linearly.
-HONEST = frozenset(
-    "ETH-Bahnhof ETH-Sunnyday ETH-Pedcross2 KITTI-13 KITTI-17 KITTI-car-0001 KITTI-car-0006 KITTI-car-0008 KITTI-car-0010 "
-    "KITTI-car-0018 KITTI-car-0019 MOT17-13 TUD-Campus DragonBaby Girl".split()
-)
+HONEST = frozenset({
+    "ETH-Bahnhof", "ETH-Sunnyday", "ETH-Pedcross2", "KITTI-13", "KITTI-17", "KITTI-car-0001", "KITTI-car-0006",
+    "KITTI-car-0008", "KITTI-car-0010", "KITTI-car-0018", "KITTI-car-0019", "MOT17-13", "TUD-Campus", "DragonBaby",
+    "Girl",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class Curve:
 
 def upper_hull(effort: NDArray, value: NDArray) -> Curve:
     """The least concave curve over all points and (0, 0)."""
-    points = sorted({(0.0, 0.0), *zip(np.asarray(effort, float).tolist(), np.asarray(value, float).tolist(), strict=True)})
+    points = sorted(
+        {(0.0, 0.0), *zip(np.asarray(effort, float).tolist(), np.asarray(value, float).tolist(), strict=True)}
+    )
     hull: list[tuple[float, float]] = []
     for x, y in points:
         while len(hull) > 1:
@@ -100,7 +103,8 @@ def keyframing_curves(points: Sequence[Mapping]) -> dict[str, Curve]:
     """For every metric, keyframing at its best on one sequence."""
     fair = [point for point in points if not point["method"].startswith("best")]
     return {
-        metric: upper_hull(np.array([p["effort"] for p in fair]), np.array([p[metric] for p in fair])) for metric in METRICS
+        metric: upper_hull(np.array([p["effort"] for p in fair]), np.array([p[metric] for p in fair]))
+        for metric in METRICS
     }
 
 
@@ -136,7 +140,9 @@ def _point(
             ids.append(np.full(len(line), track))
             boxes.append(line)
         tracks += any_drawn
-    labels = TrackTable(np.concatenate(frames), np.concatenate(ids), np.concatenate(boxes)) if frames else TrackTable.empty()
+    labels = (
+        TrackTable(np.concatenate(frames), np.concatenate(ids), np.concatenate(boxes)) if frames else TrackTable.empty()
+    )
     clicks = 2 * drawn + tracks
     scores = score(video, everything, labels)
     return {
@@ -200,7 +206,9 @@ def main() -> None:
         rows.append([name, len(members), *cells, curves["IDF1"].effort_for(95)])
         for number, bound in enumerate(BOUNDS):
             of = [one[number - len(BOUNDS)] for one in own]
-            bounds.append([name, bound, *(float(np.mean([p[key] for p in of])) for key in ("boxes", "effort", *METRICS))])
+            bounds.append(
+                [name, bound, *(float(np.mean([p[key] for p in of])) for key in ("boxes", "effort", *METRICS))]
+            )
     text = [
         "HOTA / IDF1 / MOTA of keyframing at its best, by percent of effort; the effort at which its IDF1 reaches 95.",
         table(["group", "sequences", *(f"{e:g} %" for e in EFFORTS), "effort for IDF1 95"], rows),

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -114,7 +115,7 @@ class Answer:
                 f"answer {self.verdict.value!r} of {self.source or 'somebody'} in video {self.video!r}: {why}"
             )
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for the same answer, however often it comes in."""
         said = {name: value for name, value in self.as_dict().items() if name not in ("query", "believed")}

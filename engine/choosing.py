@@ -119,7 +119,8 @@ def choose_queries(
     state: StoppingEstimate = estimate(list(views.values()), ordered, wish)
     return QueryPlan(
         tuple(chosen), sum(query.cost for query in chosen), allowed, hand,
-        dict(Counter(query.question.value for query in chosen)), state.as_dict(), tuple(problems), model.version, skipped,
+        dict(Counter(query.question.value for query in chosen)), state.as_dict(), tuple(problems), model.version,
+        skipped,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ parts, one that fits better.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,13 @@ from .experience import LINKS, OBJECTS, Experience, at_border
 from .gains import Course, best_keys, bias_gain
 from .queries import COST, Query, Question
 
-LEAST_GAIN = 0.02  # boxes; what is worth less is not asked
+LEAST_GAIN = 0.005  # boxes; what is worth less is not asked
+# Boxes that answers put right for each that is expected, by kind of question; on simulated streams.
+CREDIT = {
+    Question.VALID: 1.0, Question.LINK: 0.2, Question.BOX: 0.1, Question.START: 0.4, Question.END: 0.4,
+    Question.MISSING: 0.5,
+}  # fmt: skip
+FALSE_CREDIT, BROKEN_CREDIT = 0.7, 0.1  # the same of the two parts of VALID: boxes on nothing, boxes of another object
 SURE = 0.999  # probability from which a decision is not worth a question of its own
 COVERED = 0.5  # overlap from which a box is taken for one that a track has already
 MISSING_EVERY = 1.0  # seconds between the frames in which a person may look for objects without a track
@@ -42,6 +48,7 @@ class View:
         beliefs: what the model believed.
         offsets: what drawn boxes taught.
         experience: what the answers taught.
+        boxes: candidates as answers name them, by row; filled as they are asked for, shared by views of one video.
     """
 
     key: str
@@ -52,6 +59,14 @@ class View:
     beliefs: Beliefs
     offsets: Offsets
     experience: Experience
+    boxes: dict[int, Box] = field(default_factory=dict, repr=False, compare=False)
+
+    def box(self, row: int) -> Box:
+        """How answers name a candidate."""
+        if row not in self.boxes:
+            xyxy = tuple(self.candidates.xyxy[row].astype(float).tolist())
+            self.boxes[row] = Box(int(self.candidates.frame[row]), xyxy)
+        return self.boxes[row]
 
 
 def all_queries(view: View) -> list[Query]:
@@ -65,7 +80,8 @@ def all_queries(view: View) -> list[Query]:
         *_about_open_links(view, tracks),
         *_about_missing(view),
     ]
-    return [query for query in found if query.gain >= LEAST_GAIN]
+    credited = (replace(query, gain=query.gain * CREDIT[query.question]) for query in found)
+    return [query for query in credited if query.gain >= LEAST_GAIN]
 
 
 class _TrackTable:
@@ -112,9 +128,7 @@ class _TrackTable:
 
 def _boxes(view: View, rows: Sequence[int] | NDArray) -> tuple[Box, ...]:
     """Candidates as people's answers name them."""
-    return tuple(
-        Box(int(view.candidates.frame[r]), tuple(view.candidates.xyxy[r].astype(float).tolist())) for r in rows
-    )
+    return tuple(view.box(int(row)) for row in rows)
 
 
 def reference_box(view: View, row: int) -> Box:
@@ -152,7 +166,7 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
         candidates = candidates[candidates >= 0]
         certain = valid * float(whole_track[track])
         if certain < SURE and len(candidates):
-            gain = false + valid * min(float(broken[track]), len(rows) / 2)
+            gain = FALSE_CREDIT * false + BROKEN_CREDIT * valid * min(float(broken[track]), len(rows) / 2)
             out.append(
                 _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], certain, gain)
             )
@@ -163,14 +177,14 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
             if known or outer:
                 continue
             lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
-            gain = valid * (lacking + _key_at_end(view, lacking)) + false
+            gain = valid * (lacking + _key_at_end(view))
             out.append(_query(view, question, (reference_box(view, row),), track, row, valid, gain))
         course = _course(tracks, rows, bend[track])
         places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
             frame = int(course.frame[place])
             anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
-            whole = valid * (gain + (0.0 if pinned[track] else elsewhere)) + false
+            whole = valid * (gain + (0.0 if pinned[track] else elsewhere))
             boxes = (reference_box(view, anchor),)
             out.append(Query(view.key, Question.BOX, boxes, (), frame, track, -1, valid, COST[Question.BOX], whole))
     return out
@@ -202,10 +216,10 @@ def _course(tracks: Tracks, rows: NDArray[np.int64], bend: NDArray[np.float64]) 
     return Course(frame, is_key, is_seen, bend)
 
 
-def _key_at_end(view: View, lacking: float) -> float:
+def _key_at_end(view: View) -> float:
     """What a drawn box at the end of a track is worth beside the frames it adds: it is a key as any other."""
     spread = float(view.offsets.spread.sum())
-    return 0.5 * spread * view.info.frame_rate * 0.5 + 0.0 * lacking
+    return 0.5 * spread * view.info.frame_rate * 0.5
 
 
 def _about_dropped(view: View) -> list[Query]:

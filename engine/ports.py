@@ -68,8 +68,8 @@ class VideoReport:
     problems: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON wants them."""
-        return asdict(self)
+        """Plain values, as JSON gives them back."""
+        return {**asdict(self), "problems": list(self.problems)}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from .answers import Box
 class Question(str, Enum):
     """What is asked.
 
-    VALID: are these boxes one object, all the way? LINK: does the first go on as the other, or is it another object? BOX: draw the
-    object of the first box in the frame of the last one. START and END: draw the first, or the last, box that this
-    object has. MISSING: is there an object in this frame that has no track? Draw it.
+    VALID: are these boxes one object, all the way? LINK: does the first go on as the other, or is it another object?
+    BOX: draw the object of the first box in the frame of the last one. START and END: draw the first, or the last, box
+    that this object has. MISSING: is there an object in this frame that has no track? Draw it.
     """
 
     VALID = "valid"
@@ -92,7 +92,10 @@ class Query:
             )
         if self.question is Question.END:
             return f"Where is the object of {name} seen last? Draw it there; now it ends in frame {self.frame + 1}."
-        return f"Is there an object without a track in frame {self.frame + 1}? Draw it where it appears and where it leaves."
+        return (
+            f"Is there an object without a track in frame {self.frame + 1}? "
+            "Draw it where it appears and where it leaves."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON wants them; frames count from 0."""
@@ -132,11 +135,9 @@ class Budget:
             InputError: for anything else.
         """
         words = text.strip().lower()
-        for ending, unit in (("%", "%"), ("clicks", "clicks"), ("click", "clicks"), ("hours", "hours"),
-                             ("hour", "hours"), ("h", "hours"), ("", "clicks")):  # fmt: skip
-            if words.endswith(ending):
-                number = words.removesuffix(ending).strip()
-                break
+        endings = {"%": "%", "clicks": "clicks", "click": "clicks", "hours": "hours", "hour": "hours", "h": "hours"}
+        ending = next((one for one in endings if words.endswith(one)), "")
+        number, unit = words.removesuffix(ending).strip(), endings.get(ending, "clicks")
         try:
             amount = float(number)
         except ValueError:

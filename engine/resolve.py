@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..models.columns import Candidates, VideoInfo
 from ..models.spam.constraints import EVER, Constraints
@@ -315,7 +314,8 @@ class _World:
             self._apart[other].pop(b, None)
             self._apart[other].setdefault(a, why)
         classes = sorted(
-            (self._class.pop(root) for root in (a, b) if root in self._class), key=lambda entry: self._rank[id(entry[1])]
+            (self._class.pop(root) for root in (a, b) if root in self._class),
+            key=lambda entry: self._rank[id(entry[1])],
         )
         if classes:
             self._class[a] = classes[0]

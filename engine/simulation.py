@@ -14,7 +14,7 @@ from ..models.spam import LabelSettings, SpamModel
 from ..models.spam.model import LabelSession
 from .acquisition import rule
 from .annotator import Sight, SimulatedAnnotator
-from .answers import Answer
+from .answers import Answer, Box
 from .experience import learn
 from .metrics import TrackTable, TruthTable, VideoScores, combine, evaluate_video
 from .pool import View, all_queries
@@ -137,6 +137,7 @@ class _Desk:
         self.asked: dict[str, int] = {}
         self.clicks = 0
         self.problems: tuple[Problem, ...] = ()
+        self._boxes: dict[int, Box] = {}
         self.view = self._look()
         self._sight: Sight | None = None
 
@@ -146,7 +147,7 @@ class _Desk:
         self.problems = found.problems
         return View(
             self.video.key, self.video.info, self.video.candidates, found.constraints, tracks, self.session.beliefs,
-            self.session.offsets, learn(self.answers, self.video.info),
+            self.session.offsets, learn(self.answers, self.video.info), self._boxes,
         )  # fmt: skip
 
     def refresh(self) -> None:

@@ -91,7 +91,15 @@ def estimate(views: Sequence[View], queries: Sequence[Query] = (), wish: float |
 
 @dataclass(frozen=True)
 class _Claims:
-    """Probabilities of one video: (n,) right, (n,) whether the model alone says so, (n,) track, and the doubt in logits."""
+    """Of one video, by box or link.
+
+    Attributes:
+        right: (n,) probability.
+        from_model: (n,) whether the model alone says so.
+        sits: (n,) probability that the box lies on its object, if there is one.
+        track: (n,) number of the track.
+        doubt: in the model's logits, as a standard deviation.
+    """
 
     right: NDArray[np.float64]
     from_model: NDArray[np.bool_]

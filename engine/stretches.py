@@ -1,4 +1,4 @@
-"""The stretches of time in which an object is seen, from its boxes and from what people said of where it comes and goes."""
+"""The stretches of time in which an object is seen: from its boxes, and from what people said of where it leaves."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def find_stretches(
     groups: list[list[Row]] = []
     cuts: set[int] = set()
     for row in rows:
-        between = bounds[bisect_right(bounds, frames[groups[-1][-1]]) : bisect_left(bounds, frames[row])] if groups else []
+        between = (
+            bounds[bisect_right(bounds, frames[groups[-1][-1]]) : bisect_left(bounds, frames[row])] if groups else []
+        )
         if between or not groups:
             cuts.update(between)
             groups.append([row])
@@ -129,7 +131,11 @@ def _consistent(
         at.setdefault(frame, []).append(row)
     for claim in claims:
         if claim.contradicts_itself:
-            clash(claim.answer, None, f"the box it is about lies beyond frame {claim.limit + 1}, which it names as the end")
+            clash(
+                claim.answer,
+                None,
+                f"the box it is about lies beyond frame {claim.limit + 1}, which it names as the end",
+            )
             continue
         first, last = claim.seen
         other = next((c for c in held if first <= c.empty <= last or c.seen[0] <= claim.empty <= c.seen[1]), None)

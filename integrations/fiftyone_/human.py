@@ -64,8 +64,8 @@ def read_human_tracks(
         drawn: boxes of answers.
     """
     answered: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-    for box in drawn:
-        answered[box.frame].append(box.xyxy)
+    for one in drawn:
+        answered[one.frame].append(one.xyxy)
     touched: set[int] = set()
     loose: set[Any] = set()  # ids of boxes that belong to no track
     for frame, boxes in _documents(video, field, ["_id", "index", "source", "answered", "bounding_box"]):

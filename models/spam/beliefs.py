@@ -1,4 +1,4 @@
-"""From chains to tracks: which chains and boxes are kept, what the model believes of each, and what people made of it."""
+"""From chains to tracks: which chains and boxes are kept, what the model believes of each, what people made of it."""
 
 from __future__ import annotations
 

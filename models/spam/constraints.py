@@ -71,7 +71,8 @@ class Constraints:
         nobody = np.full(candidates, -1, np.int64)
         return cls(
             np.zeros(candidates, np.int8), nobody, nobody.copy(), np.zeros((0, 2), np.int64),
-            np.full(candidates, -EVER), np.full(candidates, EVER), nobody.copy(), np.zeros(0, np.int64), np.zeros((0, 4), np.float32),
+            np.full(candidates, -EVER), np.full(candidates, EVER), nobody.copy(), np.zeros(0, np.int64),
+            np.zeros((0, 4), np.float32),
         )  # fmt: skip
 
     @property

@@ -10,7 +10,7 @@ from .beliefs import Kept, entropy
 from .constraints import Constraints
 from .interpolation import FilledTracks, fill_gaps
 from .keyframes import Offsets, bends, credible_gap, learn_offsets, pin, to_state, to_xyxy
-from .overlaps import overlapping
+from .overlaps import overlapping, paired_iou
 from .settings import LabelSettings
 from .smoothing import smooth_tracks
 
@@ -18,6 +18,8 @@ SAME_OBJECT = 0.5  # overlap from which a candidate is the object of a pinned tr
 DOUBLES = 0.65  # overlap from which a box without a person's word gives way to a pinned track,
 MOSTLY = 0.7  # if so much of its track does
 NO_LIMIT = 1 << 40  # frames
+LEFT = 0.6  # overlap with its candidate below which a smoothed box may have been left behind by its course,
+IN_A_ROW = 3  # frames from one such to the next
 
 
 def finish(
@@ -58,6 +60,8 @@ def _table(
     xyxy = course.xyxy
     if settings.smooth and len(course):
         xyxy = smooth_tracks(course.frame, xyxy, course.track, observed=~course.is_filled)
+        astray = _left_behind(course, xyxy)
+        xyxy[astray] = course.xyxy[astray]
     if (kept.drawn >= 0).any():
         table, offsets = _pinned(kept, said, course, xyxy, seen, empty, cap, info.frame_rate)
     else:
@@ -66,6 +70,25 @@ def _table(
         table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
                  np.zeros(len(course), bool))  # fmt: skip
     return (_give_way(kept, table) if kept.vouched.any() else table), offsets
+
+
+def _left_behind(course: FilledTracks, smoothed: NDArray) -> NDArray[np.bool_]:
+    """(M,) bool: candidates whose course the smoother left, not for one box but several in a row on the same side.
+
+    One stiffness a track cannot follow a course that is calm for long and then jumps, as when a hand-held camera turns.
+    """
+    rows = np.flatnonzero(~course.is_filled)
+    out = np.zeros(len(course), bool)
+    if len(rows) < 2:
+        return out
+    given, moved = course.xyxy[rows].astype(np.float64), smoothed[rows].astype(np.float64)
+    iou = paired_iou(given, moved)
+    shift = to_state(given)[:, :2] - to_state(moved)[:, :2]
+    pair = (course.track[rows][1:] == course.track[rows][:-1]) & (np.diff(course.frame[rows]) <= IN_A_ROW)
+    pair &= (iou[1:] < LEFT) & (iou[:-1] < LEFT) & ((shift[1:] * shift[:-1]).sum(1) > 0)
+    out[rows[1:][pair]] = True
+    out[rows[:-1][pair]] = True
+    return out
 
 
 def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tuple[NDArray, ...]) -> Kept:

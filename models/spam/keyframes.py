@@ -23,6 +23,7 @@ FADE = 0.5
 FADE_ASTRAY = 0.1  # seconds, of an offset that is no detector's but a track's that went astray for a moment
 PRIOR_KEYS = 4.0  # imagined drawn boxes behind these numbers
 PRIOR_TRACKS = 4.0  # imagined tracks without any bias, against which the drawn boxes of a video speak
+LEAST_TRACKS = 3  # tracks with drawn boxes before they tell anything of the detector
 ASTRAY = 0.4  # offset from which a drawn box says that the track went astray, and nothing of the detector
 
 CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
@@ -128,7 +129,9 @@ def learn_offsets(
     _, first, own = np.unique(track, return_index=True, return_inverse=True)
     count = np.bincount(own)
     of_track = np.stack([np.bincount(own, column) for column in offset.T], 1) / count[:, None]
-    bias = of_track.sum(0) / (len(first) + PRIOR_TRACKS)
+    # the median, and none from fewer tracks: one track that went astray says nothing of the detector
+    known = len(first) if len(first) >= LEAST_TRACKS else 0
+    bias = np.median(of_track, 0) * known / (known + PRIOR_TRACKS)
     rest = np.square(offset - bias).reshape(-1, 2, 2).mean(2)
     spread = np.sqrt((rest.sum(0) + PRIOR_KEYS * prior) / (len(rest) + PRIOR_KEYS))
     middle = np.flatnonzero((track[2:] == track[1:-1]) & (track[1:-1] == track[:-2])) + 1

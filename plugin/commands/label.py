@@ -102,7 +102,7 @@ def _settings(
 
 
 def _print_table(report: dict[str, Any]) -> None:
-    """One line per video, and one for all."""
+    """One line per video, and one for all; what nobody has done anything for has no column."""
     from rich.console import Console
     from rich.table import Table
 
@@ -117,7 +117,10 @@ def _print_table(report: dict[str, Any]) -> None:
         "max_uncertainty": ("greatest", "{:.3f}"),
         "seconds": ("s", "{:.2f}"),
     }
-    table = Table("video")
+    if not report["overall"]["answers"]:
+        del columns["answers"]
+    table = Table()
+    table.add_column("video", no_wrap=True)
     for title, _ in columns.values():
         table.add_column(title, justify="right")
     for name, values in report["videos"].items():

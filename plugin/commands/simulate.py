@@ -44,8 +44,8 @@ def command(
     """Draw the effort curve of DATASET: labels after so many clicks of a person who is simulated from ground truth.
 
     A click accepts, rejects or associates; a drawn box is two, a new track one more. Effort is the share of three
-    clicks for every ground-truth box. Rates are in percent. JSON is a list of {"budget", "clicks", "effort", "HOTA", "IDF1",
-    "MOTA", ..., "videos": {name: {...}}}. Nothing in the dataset changes.
+    clicks for every ground-truth box. Effort and scores are in percent. JSON is a list of {"budget", "clicks",
+    "effort", "HOTA", "IDF1", "MOTA", ..., "videos": {name: {...}}}. Nothing in the dataset changes.
 
     \b
     Examples:
