@@ -135,11 +135,17 @@ class Answer:
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise InputError(f"an answer has {sorted(unknown)}; it may have {sorted(cls.__dataclass_fields__)}")
+        for names, kind, what in _KINDS:
+            for name in names:
+                if values.get(name) is not None and not (
+                    isinstance(values[name], kind) and not isinstance(values[name], bool)
+                ):
+                    raise InputError(f"an answer has {name} {values[name]!r}, which is no {what}")
         try:
             boxes = tuple(_box(box) for box in values.get("boxes") or ())
             drawn = _box(values["drawn"]) if values.get("drawn") else None
             verdict = Verdict(values["verdict"])
-            rest = {k: v for k, v in values.items() if k not in ("boxes", "drawn", "verdict")}
+            rest = {k: v for k, v in values.items() if k not in ("boxes", "drawn", "verdict") and v is not None}
             return cls(verdict=verdict, boxes=boxes, drawn=drawn, **rest)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
@@ -147,5 +153,16 @@ class Answer:
             raise InputError(f"{dict(values)!r} is no answer: {type(error).__name__} {error}") from error
 
 
+_KINDS: tuple[tuple[tuple[str, ...], type | tuple[type, ...], str], ...] = (
+    (("video", "object", "label", "query", "source"), str, "text"),
+    (("believed", "when"), (int, float), "number"),
+    (("boxes",), (list, tuple), "list of boxes"),
+    (("drawn",), Mapping, "box"),
+)
+
+
 def _box(values: Mapping[str, Any]) -> Box:
+    unknown = set(values) - {"frame", "xyxy"}
+    if unknown or int(values["frame"]) != values["frame"]:
+        raise InputError(f"{dict(values)!r} is no box; a box is a whole 'frame' from 0 and 'xyxy' in pixels")
     return Box(int(values["frame"]), tuple(values["xyxy"]))

@@ -26,7 +26,7 @@ class Course:
         frame: (n,) int64, ascending.
         is_key: (n,) bool, drawn by a person.
         is_seen: (n,) bool, a candidate or a person's box is there.
-        bend: (2,) of ``keyframes.bends``.
+        bend: (4,) of ``keyframes.bends``.
     """
 
     frame: NDArray[np.int64]

@@ -27,6 +27,9 @@ LEAST_TRACKS = 3  # tracks with drawn boxes before they tell anything of the det
 ASTRAY = 0.4  # offset from which a drawn box says that the track went astray, and nothing of the detector
 
 CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
+SHORT_CHORD = 0.15  # seconds, of the shorter stretch that tells how it grows
+LEAST_BEND = 1e-3
+LEAST_POWER, MOST_POWER = 1.0, 3.0  # of the variance over the length: a random walk, and an integrated one
 USUAL_BEND = 0.05  # of tracks that are too short to show one, in a video without longer ones
 FAR_OFF = 0.5  # sizes of the box by which an interpolated one may be expected to be off; beyond, nothing is filled
 LOSS = np.array([1.6, 0.8])  # overlap lost for a standard deviation of 1 of both centre, and of both size, coordinates
@@ -88,12 +91,13 @@ def course_variance(before: Floats, behind: Floats, keys: NDArray | float) -> Fl
 def straight_variance(before: Floats, behind: Floats, bend: Floats) -> Floats:
     """(N, 2) variance of a straight line where nothing is seen, centre and size.
 
-    What lies between two observations bends with the gap to the power of 3/2 (an integrated random walk).
+    What lies between two observations bends with a power of the gap: 3/2 where the motion is smooth (an integrated
+    random walk), less where it jerks.
 
     Args:
         before: (N,) seconds to the observation before, infinite if there is none.
         behind: (N,) seconds to that behind.
-        bend: (N, 2) or (2,) of ``bends``.
+        bend: (N, 4) or (4,) of ``bends``.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         both = np.where(
@@ -101,7 +105,7 @@ def straight_variance(before: Floats, behind: Floats, bend: Floats) -> Floats:
         )
     one = np.where(np.isfinite(before), before, np.where(np.isfinite(behind), behind, 0.0))
     reach = 2 * np.where(np.isfinite(before) & np.isfinite(behind), both, one)
-    return np.square(bend) * (reach[:, None] / CHORD) ** 3
+    return np.square(bend[..., :2]) * (reach[:, None] / CHORD) ** bend[..., 2:]
 
 
 def learn_offsets(
@@ -114,7 +118,7 @@ def learn_offsets(
         frame: (K,) int64, ascending inside a track.
         course: (K, 4) state of the candidates' course there.
         drawn: (K, 4) state of the drawn box.
-        bend: (K, 2) bend of the track.
+        bend: (K, 4) bend of the track.
         rate: frames per second.
     """
     prior = np.square(SPREAD).reshape(2, 2).mean(1)
@@ -190,7 +194,7 @@ def pin(
         drawn: (N, 4) the drawn box, where there is one.
         is_drawn: (N,) bool.
         has_course: (N,) bool, where the candidates tell a course.
-        bend: (N, 2) of the row's track.
+        bend: (N, 4) of the row's track.
         offsets: what the drawn boxes of the video teach.
         rate: frames per second.
     """
@@ -260,9 +264,10 @@ def neighbours(track: NDArray[np.int64], key: NDArray[np.bool_]) -> tuple[NDArra
 def bends(
     track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], rate: float
 ) -> Floats:
-    """(T, 2) how far each track leaves the chord over two seconds: centre in sizes of its box, log size; root mean square.
+    """(T, 4) how far each track leaves its chords: root mean square over ``CHORD``, then the power of its growth.
 
-    Tracks that are too short to tell have the video's median.
+    Of the centre, in sizes of the box, and of the logarithm of the size. The power is that of the variance, from a
+    short chord to the long one. Tracks that are too short to tell have the video's median.
 
     Args:
         track: (N,) int64 from 0, rows sorted by (track, frame).
@@ -271,26 +276,41 @@ def bends(
         is_seen: (N,) bool, whether the row was observed rather than filled.
         rate: frames per second.
     """
+    long, short = max(2, round(CHORD * rate)), max(1, round(SHORT_CHORD * rate))
+    far = _off_chord(track, frame, state, is_seen, long) * (CHORD * rate / long) ** (MOST_POWER / 2)
+    near = _off_chord(track, frame, state, is_seen, short)
+    far, near = np.maximum(far, LEAST_BEND), np.maximum(near, LEAST_BEND)
+    with np.errstate(invalid="ignore"):
+        power = 2 * np.log(far / near) / np.log(long / short)
+    both = np.concatenate([far, np.clip(power, LEAST_POWER, MOST_POWER)], 1)
+    for column in range(4):
+        known = np.isfinite(both[:, column])
+        usual = np.median(both[known, column]) if known.any() else (USUAL_BEND if column < 2 else MOST_POWER)
+        both[~known, column] = usual
+    return both
+
+
+def _off_chord(
+    track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, is_seen: NDArray[np.bool_], reach: int
+) -> Floats:
+    """(T, 2) root mean square distance of each track's boxes from chords of ``reach`` frames to both sides, or nan."""
     size = int(track.max(initial=-1)) + 1
-    reach = max(1, round(CHORD * rate))
-    key = track * (1 << 40) + frame
-    last = max(len(key) - 1, 0)
-    left = np.searchsorted(key, key - reach)
-    right = np.minimum(np.searchsorted(key, key + reach), last)
-    rows = np.flatnonzero(is_seen & (key[left] == key - reach) & (key[right] == key + reach)) if len(key) else key
     out = np.full((size, 2), np.nan)
-    if len(rows):
-        off = (state[rows] - (state[left[rows]] + state[right[rows]]) / 2) / unit_of(state[rows])
-        square = np.square(off).reshape(-1, 2, 2).mean(2)
-        count = np.bincount(track[rows], minlength=size)
-        total = np.stack([np.bincount(track[rows], column, size) for column in square.T], 1)
-        known = count > 0
-        out[known] = np.sqrt(total[known] / count[known, None])
-    known = np.isfinite(out[:, 0])
-    usual = np.median(out[known], 0) if known.any() else np.full(2, USUAL_BEND)
-    return np.maximum(np.where(known[:, None], out, usual), 1e-3)
+    if not len(track):
+        return out
+    key = track * (1 << 40) + frame
+    left = np.searchsorted(key, key - reach)
+    right = np.minimum(np.searchsorted(key, key + reach), len(key) - 1)
+    rows = np.flatnonzero(is_seen & (key[left] == key - reach) & (key[right] == key + reach))
+    off = (state[rows] - (state[left[rows]] + state[right[rows]]) / 2) / unit_of(state[rows])
+    square = np.square(off).reshape(-1, 2, 2).mean(2)
+    count = np.bincount(track[rows], minlength=size)
+    total = np.stack([np.bincount(track[rows], column, size) for column in square.T], 1)
+    known = count > 0
+    out[known] = np.sqrt(total[known] / count[known, None])
+    return out
 
 
 def credible_gap(bend: Floats, rate: float) -> NDArray[np.int64]:
-    """(N,) longest gap in frames that may be interpolated over, by the bends (N, 2) of its track."""
-    return (2 * CHORD * (FAR_OFF / (bend @ LOSS)) ** (2 / 3) * rate).astype(np.int64)
+    """(N,) longest gap in frames that may be interpolated over, by the bends (N, 4) of its track."""
+    return (2 * CHORD * (FAR_OFF / (bend[:, :2] @ LOSS)) ** (2 / bend[:, 2]) * rate).astype(np.int64)
