@@ -164,7 +164,8 @@ class SimulatedAnnotator:
         )
 
     def _reject(self, query: Query, boxes: Sequence[Box], sight: Sight) -> Reply:
-        sight.moot.add(query.track)
+        if query.track >= 0:
+            sight.moot.add(query.track)
         return Reply((self._say(Verdict.INVALID, query, boxes),), 1)
 
     def _part(self, query: Query, one: Box, two: Box, sight: Sight) -> Reply:
@@ -229,8 +230,10 @@ class SimulatedAnnotator:
         pair = (query.boxes[-1], query.others[0])
         one, two = (self._object(box, sight) for box in pair)
         if one < 0 and two < 0 and not wrong:
-            # neither is on an object: the person sees nothing that could go on, and rejects what is in front of them
-            return Reply((self._say(Verdict.INVALID, query, pair),), 1)
+            # neither is on an object: the person sees nothing that could go on, and rejects the track they look at
+            rows = sight.observed(query.track) if query.track >= 0 else np.zeros(0, np.int64)
+            track = [sight.box(row) for row in rows[~sight.on[rows]]]
+            return self._reject(query, list(dict.fromkeys([*pair, *track])), sight)
         same = (one >= 0 and one == two) != wrong
         return Reply((self._say(Verdict.SAME if same else Verdict.DIFFERENT, query, pair),), 1)
 
@@ -290,6 +293,9 @@ class SimulatedAnnotator:
         good = np.flatnonzero(sight.on[rows])
         if not len(good):
             return self._reject(query, [sight.box(row) for row in rows], sight)
+        doubled = rows[good][sight.doubled(rows[good])]
+        if 2 * len(doubled) >= len(good) and not wrong:
+            return self._reject(query, [sight.box(row) for row in doubled], sight)
         name = int(sight.name[rows[good[-1]]])
         stretch = self._truth.stretch(int(sight.true_row[rows[good[-1]]]))
         last = stretch[0 if early else 1]

@@ -114,6 +114,7 @@ class Answer:
             raise InputError(
                 f"answer {self.verdict.value!r} of {self.source or 'somebody'} in video {self.video!r}: {why}"
             )
+        object.__setattr__(self, "when", float(self.when))
 
     @cached_property
     def key(self) -> str:
@@ -135,12 +136,7 @@ class Answer:
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise InputError(f"an answer has {sorted(unknown)}; it may have {sorted(cls.__dataclass_fields__)}")
-        for names, kind, what in _KINDS:
-            for name in names:
-                if values.get(name) is not None and not (
-                    isinstance(values[name], kind) and not isinstance(values[name], bool)
-                ):
-                    raise InputError(f"an answer has {name} {values[name]!r}, which is no {what}")
+        _check_kinds(values)
         try:
             boxes = tuple(_box(box) for box in values.get("boxes") or ())
             drawn = _box(values["drawn"]) if values.get("drawn") else None
@@ -153,16 +149,32 @@ class Answer:
             raise InputError(f"{dict(values)!r} is no answer: {type(error).__name__} {error}") from error
 
 
-_KINDS: tuple[tuple[tuple[str, ...], type | tuple[type, ...], str], ...] = (
-    (("video", "object", "label", "query", "source"), str, "text"),
-    (("believed", "when"), (int, float), "number"),
-    (("boxes",), (list, tuple), "list of boxes"),
-    (("drawn",), Mapping, "box"),
-)
+def _check_kinds(values: Mapping[str, Any]) -> None:
+    """Refuses what is missing or of another type, as JSON may have it."""
+    for name in ("video", "verdict"):
+        if values.get(name) is None:
+            raise InputError(f"an answer has no {name!r}")
+    if values["verdict"] not in [verdict.value for verdict in Verdict]:
+        known = ", ".join(verdict.value for verdict in Verdict)
+        raise InputError(f"an answer has the verdict {values['verdict']!r}; there are: {known}")
+    for name, value in values.items():
+        kind, what = _KINDS[name]
+        wrong = not isinstance(value, kind) or isinstance(value, bool)
+        if value is not None and (wrong or (what == "number" and not abs(value) < float("inf"))):
+            raise InputError(f"an answer has {name!r} {value!r}, which is no {what}")
 
 
-def _box(values: Mapping[str, Any]) -> Box:
-    unknown = set(values) - {"frame", "xyxy"}
-    if unknown or int(values["frame"]) != values["frame"]:
-        raise InputError(f"{dict(values)!r} is no box; a box is a whole 'frame' from 0 and 'xyxy' in pixels")
-    return Box(int(values["frame"]), tuple(values["xyxy"]))
+_KINDS: Mapping[str, tuple[Any, str]] = {
+    **dict.fromkeys(("video", "verdict", "object", "label", "query", "source"), (str, "text")),
+    **dict.fromkeys(("believed", "when"), ((int, float), "number")),
+    "boxes": ((list, tuple), "list of boxes"),
+    "drawn": (Mapping, "box"),
+}
+
+
+def _box(values: Any) -> Box:
+    if isinstance(values, Mapping) and set(values) == {"frame", "xyxy"}:
+        frame, xyxy = values["frame"], values["xyxy"]
+        if isinstance(frame, int) and frame < 2**31 and isinstance(xyxy, (list, tuple)):
+            return Box(frame, tuple(xyxy))
+    raise InputError(f"an answer has box {values!r}; it needs 'frame', a whole number from 0, and 'xyxy' in pixels")

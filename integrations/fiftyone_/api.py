@@ -19,9 +19,10 @@ from .answers import AnswerBook
 from .dataset import open_dataset
 from .embedding import EmbedReport, embed_videos
 from .evaluate import Evaluation, evaluate
-from .fields import DEFAULT_OUT
+from .fields import DEFAULT_OUT, OutputFields
+from .queries import QueryDesk
 from .store import FiftyOneStore
-from .track_fields import read_track_field
+from .truth import read_truth
 from .videos import box_field, open_videos
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def queries(
 
     spend = Budget.parse(budget, clicks_per_hour) if isinstance(budget, str) else budget
     store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings)
+    store.query_desk().check()  # before the work and not only behind it
     if model is None or isinstance(model, (str, Path)):
         model = SpamModel.load(model, device)
     settings = settings or LabelSettings()
@@ -209,7 +211,8 @@ def simulate(
 
     Raises:
         MissingError: for a dataset, view, field, attribute or file that is not there.
-        InputError: for ground truth that is missing in a video or lies outside of it, or input that cannot be used.
+        InputError: for ground truth that is missing in a video, or is of one of another length or size, or input that
+            cannot be used.
     """
     from ...engine.simulation import Plan, SimulatedVideo
     from ...engine.simulation import simulate as run
@@ -223,18 +226,7 @@ def simulate(
     videos = []
     for video in stored:
         read = store.read(video.key, skip_bad)
-        truth, length = read_track_field(chosen._dataset, video, truth_field)
-        if truth.no_frames_labelled:
-            raise InputError(
-                f"video {video.name!r} has no ground truth in field {gt!r}; leave it out with a view, or name the "
-                "field that has it"
-            )
-        if length > read.info.num_frames:
-            raise InputError(
-                f"video {video.name!r}: ground truth in field {gt!r} goes to frame {length}, but the video has "
-                f"{read.info.num_frames} frames; it seems to be of another video"
-            )
-        table = truth.as_truth(plan.preprocess is not None)
+        table = read_truth(video, read.info, truth_field, plan.preprocess is not None)
         name = video.name if [v.name for v in stored].count(video.name) == 1 else video.key
         videos.append(SimulatedVideo(name, read.info, read.candidates, table, read.class_names))
     if model is None or isinstance(model, (str, Path)):
@@ -262,6 +254,8 @@ def answer(
 ) -> AnswerReport:
     """Keep people's answers with the dataset; the next ``label`` keeps to them.
 
+    Questions that they answer are open no more.
+
     Args:
         dataset: the dataset, or its name.
         answers: answers, or a JSON file with a list of them (see ``engine.answers.Answer.from_dict``).
@@ -271,11 +265,15 @@ def answer(
         MissingError: for a dataset or file that is not there.
         InputError: for answers that cannot be read, or are about other videos; none is kept then.
     """
-    opened = open_dataset(dataset) if isinstance(dataset, str) else dataset
+    fields = OutputFields(out.removeprefix("frames."))
     given = read_answers(answers) if isinstance(answers, (str, Path)) else list(answers)
-    videos = {video.key for video in open_videos(opened._dataset)}
-    new = AnswerBook(opened._dataset, out.removeprefix("frames.")).add(given, sorted(videos))
-    return AnswerReport(new, len(given) - new, len({one.video for one in given}))
+    whole = (open_dataset(dataset) if isinstance(dataset, str) else dataset)._dataset
+    videos = open_videos(whole)
+    new = AnswerBook(whole, fields.out).add(given, [video.key for video in videos])
+    about = {one.video for one in given}
+    touched = [video for video in videos if video.key in about]
+    QueryDesk(whole, videos[0].prefix, fields).close(touched, {one.query for one in given if one.query})
+    return AnswerReport(new, len(given) - new, len(about))
 
 
 def read_answers(path: str | Path) -> list[Answer]:

@@ -167,7 +167,7 @@ def _chunks(video: StoredVideo, field: str, keys: Sequence[str]) -> Iterator[tup
     counts: list[int] = []
     columns: list[list[Any]] = [[] for _ in keys]
     rows = 0
-    for frame, detections in _documents(video, field, keys):
+    for frame, detections in video_documents(video, field, keys):
         numbers.append(frame)
         counts.append(len(detections))
         rows += len(detections)
@@ -180,8 +180,16 @@ def _chunks(video: StoredVideo, field: str, keys: Sequence[str]) -> Iterator[tup
         yield np.repeat(np.array(numbers, np.int64), counts), columns
 
 
-def _documents(video: StoredVideo, field: str, keys: Sequence[str]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """0-based frames and the raw boxes in them, in order."""
+def video_documents(
+    video: StoredVideo, field: str, keys: Sequence[str] | None = None
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """0-based frames of one video and the raw boxes in them, in order.
+
+    Args:
+        video: which one.
+        field: the field's name, without ``frames.``; it may not exist.
+        keys: attributes that are fetched; None for all.
+    """
     if video.image_frame is None:
         for number, detections in frame_documents(video.dataset, video.key, field, keys):
             yield number - 1, detections

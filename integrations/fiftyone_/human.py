@@ -12,8 +12,7 @@ import numpy as np
 from ...engine.answers import Box
 from ...engine.claims import Claims
 from ...models.columns import Source
-from .columns import SOURCE_NAMES
-from .raw import frame_documents, image_documents
+from .columns import SOURCE_NAMES, video_documents
 from .videos import StoredVideo
 
 SAME_PIXELS = 0.5  # by which a stored box may differ from the drawn one; relative numbers are rounded
@@ -68,7 +67,7 @@ def read_human_tracks(
         answered[one.frame].append(one.xyxy)
     touched: set[int] = set()
     loose: set[Any] = set()  # ids of boxes that belong to no track
-    for frame, boxes in _documents(video, field, ["_id", "index", "source", "answered", "bounding_box"]):
+    for frame, boxes in video_documents(video, field, ["_id", "index", "source", "answered", "bounding_box"]):
         for box in boxes:
             if box.get("source") not in _OF_MODEL and not (
                 box.get("answered") and _lies_on(box, size, answered[frame])
@@ -78,7 +77,7 @@ def read_human_tracks(
                 )
     per_frame: dict[int, list[dict[str, Any]]] = defaultdict(list)
     if touched or loose:
-        for frame, boxes in _documents(video, field, None):
+        for frame, boxes in video_documents(video, field):
             mine = [box for box in boxes if box.get("index") in touched or box["_id"] in loose]
             if mine:
                 per_frame[frame] = mine
@@ -90,11 +89,3 @@ def _lies_on(box: dict[str, Any], size: tuple[float, float], drawn: Sequence[tup
     left, top, width, height = box["bounding_box"]
     own = np.array([left, top, left + width, top + height]) * (size * 2)
     return any(np.abs(own - np.array(one)).max() < SAME_PIXELS for one in drawn)
-
-
-def _documents(video: StoredVideo, field: str, keys: list[str] | None) -> list[tuple[int, list[dict[str, Any]]]]:
-    if video.image_frame is None:
-        found = frame_documents(video.dataset, video.key, field, keys)
-        return [(number - 1, boxes) for number, boxes in found]
-    frames = dict(zip(video.sample_ids, video.image_frame.tolist(), strict=True))
-    return [(frames[key], boxes) for key, boxes in image_documents(video.dataset, video.sample_ids, field, keys)]

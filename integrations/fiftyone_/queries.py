@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from fiftyone import ViewField as F
 from ...engine.answers import Box
 from ...engine.queries import Query, Question
 from ...models.errors import InputError, MissingError
+from .columns import video_documents
 from .fields import OWNER, OutputFields
 from .raw import declare_detections, detection_dict, write_frame_labels, write_image_labels, write_sample_values
 from .runs import new_run_key, plain
@@ -40,12 +41,30 @@ class QueryDesk:
 
     Args:
         dataset: that they are about.
+        prefix: ``"frames."`` for videos, empty for images.
         fields: the names that go with the field of tracks.
     """
 
-    def __init__(self, dataset: fo.Dataset, fields: OutputFields) -> None:
+    def __init__(self, dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
         self._dataset, self._fields = dataset, fields
         self._field = fields.summary("queries")
+        self._path = prefix + self._field
+
+    def check(self) -> None:
+        """Makes sure that nothing of anybody else's would be overwritten.
+
+        Raises:
+            InputError: if the dataset has a field of this name that is somebody else's.
+        """
+        if self._dataset.get_field(self._path) is not None and not self._is_ours():
+            raise InputError(
+                f"field {self._path!r} of dataset {self._dataset.name!r} was not made by this plugin for "
+                f"{self._fields.out!r}, so it is not overwritten; rename or delete it"
+            )
+
+    def _is_ours(self) -> bool:
+        found = self._dataset.get_field(self._path)
+        return found is not None and (found.info or {}).get(OWNER) == self._fields.out
 
     def write(self, videos: Sequence[StoredVideo], plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
         """Puts the questions of a plan in the place of those that were open before in these videos.
@@ -60,39 +79,48 @@ class QueryDesk:
         Raises:
             InputError: if the dataset has a field of this name that is somebody else's.
         """
-        prefix = videos[0].prefix
-        path = prefix + self._field
-        found = self._dataset.get_field(path)
-        if found is not None and (found.info or {}).get(OWNER) != self._fields.out:
-            raise InputError(
-                f"field {path!r} of dataset {self._dataset.name!r} was not made by this plugin for "
-                f"{self._fields.out!r}, so it is not overwritten; rename or delete it"
-            )
+        self.check()
         owner = {OWNER: self._fields.out}
-        declare_detections(self._dataset, path, _ATTRIBUTES, "open questions to a person", owner)
+        declare_detections(self._dataset, self._path, _ATTRIBUTES, "open questions to a person", owner)
         by_video: dict[str, list[tuple[int, Query]]] = defaultdict(list)
         for rank, query in enumerate(plan.queries, 1):
             by_video[query.video].append((rank, query))
         for video in videos:
-            own = by_video[video.key]
-            info = video.info()
             per_frame: dict[int, list[dict[str, Any]]] = defaultdict(list)
-            for rank, query in own:
-                for box in shown_boxes(query, info.width, info.height):
-                    per_frame[box.frame].append(_document(query, rank, box, info.width, info.height))
-            if video.image_frame is None:
-                numbered = ((frame + 1, per_frame[frame]) for frame in sorted(per_frame))
-                write_frame_labels(self._dataset, video.key, self._field, numbered)
-            else:
-                pairs = zip(video.sample_ids, video.image_frame.tolist(), strict=True)
-                write_image_labels(
-                    self._dataset, self._field, ((key, per_frame.get(frame, [])) for key, frame in pairs)
-                )
-            values = {"open_queries": len(own), "expected_gain": float(sum(query.gain for _, query in own))}
-            named = {self._fields.summary(name): value for name, value in values.items()}
-            write_sample_values(self._dataset, video.sample_ids, named, {})
+            if by_video[video.key]:  # a video that cannot be read was not asked about
+                info = video.info()
+                for rank, query in by_video[video.key]:
+                    for box in shown_boxes(query, info.width, info.height):
+                        per_frame[box.frame].append(_document(query, rank, box, info.width, info.height))
+            self._replace(video, per_frame)
         self._save_view()
         self._register(plan, configuration)
+
+    def close(self, videos: Sequence[StoredVideo], answered: Collection[str]) -> None:
+        """Takes questions away that have an answer now.
+
+        Args:
+            videos: that they are about.
+            answered: keys of the questions.
+        """
+        for video in videos if answered and self._is_ours() else ():
+            before = dict(video_documents(video, self._field))
+            after = {frame: [box for box in boxes if box["query"] not in answered] for frame, boxes in before.items()}
+            if after != before:
+                self._replace(video, after)
+
+    def _replace(self, video: StoredVideo, per_frame: Mapping[int, list[dict[str, Any]]]) -> None:
+        """Makes these the open questions of one video: 0-based frame -> raw boxes."""
+        if video.image_frame is None:
+            numbered = ((frame + 1, per_frame[frame]) for frame in sorted(per_frame) if per_frame[frame])
+            write_frame_labels(self._dataset, video.key, self._field, numbered)
+        else:
+            pairs = zip(video.sample_ids, video.image_frame.tolist(), strict=True)
+            write_image_labels(self._dataset, self._field, ((key, per_frame.get(frame, [])) for key, frame in pairs))
+        gains = {box["query"]: box["gain"] for boxes in per_frame.values() for box in boxes}
+        values = {"open_queries": len(gains), "expected_gain": float(sum(gains.values()))}
+        named = {self._fields.summary(name): value for name, value in values.items()}
+        write_sample_values(self._dataset, video.sample_ids, named, {})
 
     def _save_view(self) -> None:
         name, mark = self._fields.view(VIEW), f"Made by spam-plugin for field {self._fields.out}"

@@ -118,9 +118,15 @@ class FiftyOneStore:
 
     def write_queries(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
         """Puts the questions of a plan in the place of those that were open before; see ``ReviewStore``."""
+        desk = self.query_desk()
+        desk.check()
         declare(self._dataset, self._prefix, self._fields)
         mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
-        QueryDesk(self._dataset, self._fields).write(list(self._videos.values()), plan, {**configuration, **mine})
+        desk.write(list(self._videos.values()), plan, {**configuration, **mine})
+
+    def query_desk(self) -> QueryDesk:
+        """The open questions about the field of tracks."""
+        return QueryDesk(self._dataset, self._prefix, self._fields)
 
     def record(self, key: str, finished: FinishedVideo) -> None:
         """Notes that one video is done."""

@@ -37,7 +37,7 @@ class FieldBoxes:
         xyxy: (N, 4) float64, pixels.
         class_id: (N,) of int or None, MOTChallenge's number of the class where an import wrote it.
         ignored: (N,) bool.
-        no_frames_labelled: whether the field is empty in every frame, which is something else than no boxes.
+        labelled_until: number of frames up to the last one that has the field, be it without boxes; 0 for none.
     """
 
     video: str
@@ -48,7 +48,12 @@ class FieldBoxes:
     xyxy: NDArray[np.float64]
     class_id: list[int | None]
     ignored: NDArray[np.bool_]
-    no_frames_labelled: bool
+    labelled_until: int
+
+    @property
+    def no_frames_labelled(self) -> bool:
+        """Whether the field is empty in every frame, which is something else than no boxes."""
+        return not self.labelled_until
 
     def as_prediction(self) -> TrackTable:
         """The boxes as predictions.
@@ -110,13 +115,16 @@ def _unique_rows(*columns: NDArray) -> bool:
     return not np.logical_and.reduce(same).any()
 
 
-def read_track_field(view: SampleCollection, video: StoredVideo, field: str) -> tuple[FieldBoxes, int]:
+def read_track_field(
+    view: SampleCollection, video: StoredVideo, field: str, size: tuple[float, float] | None = None
+) -> tuple[FieldBoxes, int]:
     """One field of one video, and the video's length in frames.
 
     Args:
         view: what the video was opened from; boxes that it hides are not read.
         video: which one.
         field: a ``Detections`` field, without ``frames.`` before it.
+        size: width and height of a frame in pixels, if the caller knows; else the metadata tell, where there are any.
 
     Raises:
         MissingError: for a field that the view hides.
@@ -139,7 +147,7 @@ def read_track_field(view: SampleCollection, video: StoredVideo, field: str) -> 
         frames = dict(zip(video.sample_ids, video.image_frame.tolist(), strict=True))
         frame = np.array([frames[sample_id] for sample_id in ids], np.int64)
         width, height, length = widths[0], heights[0], 0
-    boxes = _boxes(video.name, path, frame, dict(zip(keys, columns, strict=True)), (width, height))
+    boxes = _boxes(video.name, path, frame, dict(zip(keys, columns, strict=True)), size or (width, height))
     # A container may count its frames wrongly; boxes in a frame beyond that count are scored all the same.
     return boxes, max(length or 1, 1 + int(frame.max(initial=0)))
 
@@ -172,7 +180,9 @@ def _boxes(
         xyxy=np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
         class_id=columns.get("class_id", [None] * len(box)),
         ignored=np.array(columns.get("ignored", [False] * len(box)), dtype=object).astype(bool),
-        no_frames_labelled=all(frame_boxes is None for frame_boxes in per_frame),
+        labelled_until=max(
+            (int(f) + 1 for f, found in zip(frame, per_frame, strict=True) if found is not None), default=0
+        ),
     )
 
 

@@ -18,7 +18,7 @@ import click
     "--acquisition", default="boxes", show_default=True, metavar="RULE",
     help="boxes: most boxes put right for a click; entropy: as SPAM does; random; frames: whole frames.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of rules that draw lots.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of rules that draw lots.")
 @click.option(
     "--wish", metavar="SHARE", help="Tell how many clicks bring the share of wrong boxes under this, e.g. 2%."
 )

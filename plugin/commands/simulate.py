@@ -23,7 +23,9 @@ import click
 @click.option(
     "--rounds", type=float, default=4.0, show_default=True, help="Rounds of review for each percent of effort."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of errors and of rules that draw lots.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of errors and of rules that draw lots."
+)
 @click.option(
     "--preprocess", type=click.Choice(["mot17", "mot20"], case_sensitive=False),
     help="Score as that benchmark does; ground truth must then be of MOTChallenge's classes.",
@@ -52,8 +54,11 @@ def command(
       spam-plugin simulate street --gt ground_truth --budgets 0,1,3.3,10
       spam-plugin simulate street --gt ground_truth --error-rate 0.05 --plot curve.png --json > curve.json
     """  # noqa: D301 (click reads the control character)
+    from ...models.errors import InputError
     from ..progress import progress_bar
 
+    if plot and Path(plot).suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--plot {plot}: name a file that ends in .png, .pdf or .svg")
     # FiftyOne writes what it has to say to standard output, which here belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
         from ...engine.simulation import Plan
@@ -64,12 +69,12 @@ def command(
         with progress_bar("simulating", quiet=bool((ctx.obj or {}).get("quiet"))) as tell:
             points = api.simulate(dataset, gt, plan=plan, progress=tell, **rest)
     values = [point.as_dict() for point in points]
-    if plot:
-        _draw(Path(plot), values, dataset)
     if as_json:
         click.echo(json.dumps(values, indent=2, allow_nan=False))
     else:
         _print(values)
+    if plot:
+        _draw(Path(plot), values, dataset)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
