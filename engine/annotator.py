@@ -157,7 +157,7 @@ class SimulatedAnnotator:
             verdict,
             tuple(boxes),
             query=query.key,
-            believed=query.probability if query.question in (Question.VALID, Question.LINK) else None,
+            believed=query.belief if _teaches(query.question, verdict) else None,
             source="simulated",
             when=float(self._asked),
             **rest,  # type: ignore[arg-type]
@@ -411,6 +411,12 @@ class SimulatedAnnotator:
         if known is not None:
             said.append(self._say(Verdict.SAME, query, (known, drawn[0])))
         return Reply(tuple(said), 1 + 2 * len(drawn))
+
+
+def _teaches(question: Question, verdict: Verdict) -> bool:
+    """Whether an answer says if the model was right in what it was asked about."""
+    links, objects = (Verdict.SAME, Verdict.DIFFERENT), (Verdict.VALID, Verdict.INVALID)
+    return verdict in {Question.LINK: links, Question.VALID: objects}.get(question, ())
 
 
 def _pick(boxes: Sequence[Box], chosen: NDArray[np.bool_]) -> list[Box]:

@@ -21,6 +21,7 @@ FOUND_RATE = 0.4  # share of looks at a frame that find an object without a trac
 FOUND_SECONDS = 2.0  # for which such an object is seen
 SHIFT_SPREAD = 1.0  # of a video's logits around the model's, before anything was answered
 LINKS, OBJECTS = "links", "objects"  # kinds of belief
+EVEN = 0.5  # below, the model did not do it: what it left out is learned of by itself
 _YES, _NO = {Verdict.SAME, Verdict.VALID}, {Verdict.DIFFERENT, Verdict.INVALID}
 QUIET_SECONDS = 2.0  # around a frame that was found complete, in which others hardly differ
 
@@ -48,7 +49,8 @@ class Experience:
     def believe(self, kind: str, probability: np.ndarray | float) -> np.ndarray:
         """Probabilities of the model, moved by what answers to questions of that kind taught."""
         p = np.clip(np.asarray(probability, np.float64), 1e-6, 1 - 1e-6)
-        return 1 / (1 + (1 - p) / p * np.exp(-self.shift.get(kind, 0.0)))
+        shift = np.where(p >= EVEN, self.shift.get(kind, 0.0), self.shift.get(_rare(kind), 0.0))
+        return 1 / (1 + (1 - p) / p * np.exp(-shift))
 
     def doubt(self, kind: str) -> float:
         """Standard deviation of the logits' shift that is left after what was answered."""
@@ -60,6 +62,10 @@ class Experience:
             return np.ones(len(frame))
         distance = np.abs(np.asarray(frame)[:, None] - self.complete[None]).min(1)
         return 1 - np.exp(-distance / (QUIET_SECONDS * rate))
+
+
+def _rare(kind: str) -> str:
+    return f"unlikely {kind}"
 
 
 def at_border(xyxy: np.ndarray, info: VideoInfo) -> np.ndarray:
@@ -79,6 +85,7 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
     for answer in sorted(answers, key=lambda one: one.key):
         if answer.believed is not None and answer.verdict in _YES | _NO:
             kind = LINKS if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT) else OBJECTS
+            kind = kind if answer.believed >= EVEN else _rare(kind)
             beliefs.setdefault(kind, []).append((answer.believed, answer.verdict in _YES))
         if answer.verdict in (Verdict.STARTS, Verdict.ENDS) and len(answer.boxes) > 1 and not answer.object:
             asked, limit = answer.boxes[0], answer.boxes[-1]

@@ -168,7 +168,10 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
         if certain < SURE and len(candidates):
             gain = FALSE_CREDIT * false + BROKEN_CREDIT * valid * min(float(broken[track]), len(rows) / 2)
             out.append(
-                _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], certain, gain)
+                replace(
+                    _query(view, Question.VALID, _boxes(view, candidates), track, seen[len(seen) // 2], certain, gain),
+                    belief=None if vouched else float(tracks.track_validity[track]),
+                )
             )
         for question, known, row, outer in (
             (Question.START, table.starts_known[track], seen[0], tracks.frame[seen[0]] == 0),
@@ -244,7 +247,8 @@ def _about_dropped(view: View) -> list[Query]:
     for part in np.split(rows, cuts):
         if not len(part):
             continue
-        probability = float(view.experience.believe(OBJECTS, beliefs.validity[part].mean()))
+        alone = float(beliefs.validity[part].mean())
+        probability = float(view.experience.believe(OBJECTS, alone))
         gain = probability * len(part)
         if gain >= LEAST_GAIN:
             middle = part[len(part) // 2]
@@ -260,7 +264,8 @@ def _about_dropped(view: View) -> list[Query]:
                     probability,
                     COST[Question.VALID],
                     gain,
-                )  # fmt: skip
+                    alone,
+                )
             )
     return out
 
@@ -319,8 +324,9 @@ def _about_links(view: View, links: _Links) -> list[Query]:
             Query(
                 view.key, Question.LINK, _boxes(view, [first]), _boxes(view, [second]), int(links.frame[n]),
                 int(links.track[n]), level, float(links.probability[n]), COST[Question.LINK], float(gain[n]),
-            )
-        )  # fmt: skip
+                float(view.beliefs.next_probability[first]),
+            )  # fmt: skip
+        )
     return out
 
 
@@ -362,7 +368,8 @@ def _about_open_links(view: View, table: _TrackTable) -> list[Query]:
                 probability,
                 COST[Question.LINK],
                 gain,
-            )  # fmt: skip
+                float(beliefs.open_probability[pair]),
+            )
         )
     return out
 

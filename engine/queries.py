@@ -49,6 +49,7 @@ class Query:
         probability: the model's, calibrated, that the answer is yes.
         cost: clicks that an answer takes; for MISSING, that drawing one box takes.
         gain: boxes that an answer is expected to put right.
+        belief: the model's probability before any answer moved it, of what answers can teach about; None for nothing.
     """
 
     video: str
@@ -61,6 +62,7 @@ class Query:
     probability: float
     cost: int
     gain: float
+    belief: float | None = None
 
     @property
     def key(self) -> str:
