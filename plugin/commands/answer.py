@@ -45,6 +45,6 @@ def command(dataset: str, file: str | None, out: str, show: bool) -> None:
         report = api.answer(opened, file, out=out) if file is not None else None
         kept = AnswerBook(opened._dataset, out.removeprefix("frames.")).all() if show else ()
     if report is not None:
-        click.echo(f"kept {report.new} new answers about {report.videos} videos; {report.known} were known", err=True)
+        click.echo(f"new answers: {report.new}; known already: {report.known}; videos: {report.videos}", err=True)
     if show:
         click.echo(json.dumps([answer.as_dict() for answer in kept], indent=2))

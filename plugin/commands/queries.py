@@ -104,18 +104,16 @@ def _print(plan: Any, minutes: float) -> None:
     table.add_section()
     total = f"{sum(query.gain for query in plan.queries):.1f}"
     table.add_row("all", str(len(plan.queries)), str(plan.clicks), total, style="bold")
-    console = Console()
-    console.print(table)
-    console.print(
-        f"about {minutes:.0f} minutes of a person's time; the budget allows {plan.allowed} clicks", highlight=False
-    )
+    Console().print(table)
+    time = f"about {minutes:.0f} minutes" if round(minutes) > 1 else "about a minute"
+    click.echo(f"it costs {plan.clicks} clicks, {time} of a person's time; the budget allows {plan.allowed} clicks")
     wrong, links = plan.estimates["wrong_boxes"], plan.estimates["wrong_links"]
     for name, share in (("boxes", wrong), ("links", links)):
-        console.print(
+        click.echo(
             f"now wrong, as far as can be told: {share['expected']:.1%} of the {name} "
-            f"(90 % interval {share['low']:.1%} to {share['high']:.1%})", highlight=False,
-        )  # fmt: skip
+            f"(90 % interval {share['low']:.1%} to {share['high']:.1%})"
+        )
     if plan.estimates["wish"] is not None:
         clicks = plan.estimates["clicks"]
         lead = f"{clicks} clicks" if clicks is not None else "more than all open questions"
-        console.print(f"to bring wrong boxes under {plan.estimates['wish']:.1%}: {lead}", highlight=False)
+        click.echo(f"to bring wrong boxes under {plan.estimates['wish']:.1%}: {lead}")

@@ -5,7 +5,6 @@ FiftyOne is imported where it is used: pytest may load this file before the test
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,63 +15,85 @@ from spam_plugin.plugin import cli
 WIDTH, HEIGHT, LENGTH = 640, 480, 40
 
 
-def boxes_of(number):
-    """Ground truth of one object in pixels: frame from 0 -> left, top, width, height."""
+def _truth(number):
+    """One object in pixels: frame from 0 -> left, top, right, bottom."""
     if number == 1:
-        return {t: (40 + 6 * t, 100, 60, 90) for t in range(LENGTH)}
+        return {t: (40 + 6 * t, 100, 100 + 6 * t, 190) for t in range(LENGTH)}
     if number == 2:
-        return {t: (500 - 6 * t, 280, 40, 120) for t in range(LENGTH)}
-    return {t: (300 + 2 * t, 60, 30, 80) for t in range(10, 34)}
+        return {t: (500 - 6 * t, 280, 540 - 6 * t, 400) for t in range(LENGTH)}
+    return {t: (300 + 2 * t, 60, 330 + 2 * t, 140) for t in range(10, 34)}
 
 
-def candidates_of(number):
-    """What a detector makes of it: the same moved by a pixel or two, with holes, and never the third object's end."""
-    rng = np.random.default_rng(number)
+def _candidates(number):
+    """What a detector makes of it: a little beside, with holes; number 0 is something that is not there."""
+    if number == 0:
+        return {t: (20 + t, 400 - 3 * t, 70 + t, 450 - 3 * t) for t in range(5, 12)}
+    beside = np.random.default_rng(number).normal(0, 1.5, (LENGTH, 2)).round(2)
     missed = {1: range(15, 24), 2: range(30, 33), 3: range(20, 34)}[number]
-    shift = rng.normal(0, 1.5, (LENGTH, 2))
-    return {t: (x + shift[t, 0], y + shift[t, 1], w, h) for t, (x, y, w, h) in boxes_of(number).items()
-            if t not in missed}  # fmt: skip
+    return {
+        t: (x + beside[t, 0], y + beside[t, 1], right + beside[t, 0], bottom + beside[t, 1])
+        for t, (x, y, right, bottom) in _truth(number).items()
+        if t not in missed
+    }
 
 
-NOTHING = {t: (20 + t, 400 - 3 * t, 50, 50) for t in range(5, 12)}  # a detector's dream
+def _document(box, index=None, by=0.0, **more):
+    from spam_plugin.integrations.fiftyone_.raw import detection_dict
+
+    left, top, right, bottom = box
+    xywh = [(left + by) / WIDTH, (top + by) / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT]
+    return detection_dict("car", xywh, index, **more)
 
 
 @pytest.fixture
 def crossing():
-    """A dataset with one video: ``candidates``, ``ground_truth``, and ``shifted``, candidates of another detector."""
+    """A dataset of one video with ``candidates``, ``shifted`` (from another detector, beside) and ``ground_truth``."""
+    dataset = _dataset()
+    yield dataset
+    dataset.delete()
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    """The same, for all tests of a file that leave it as it is."""
+    dataset = _dataset()
+    yield dataset
+    dataset.delete()
+
+
+def _dataset():
     import fiftyone as fo
 
-    from spam_plugin.integrations.fiftyone_.raw import declare_detections, detection_dict, write_frame_labels
+    from spam_plugin.integrations.fiftyone_.raw import declare_detections, write_frame_labels
 
     dataset = fo.Dataset()
     dataset.media_type = "video"
     metadata = fo.VideoMetadata(total_frame_count=LENGTH, frame_width=WIDTH, frame_height=HEIGHT, frame_rate=10.0)
     sample = fo.Sample(filepath="/nowhere/crossing.mp4", metadata=metadata)
     dataset.add_sample(sample)
-
-    def relative(box, by=0.0):
-        return [(box[0] + by) / WIDTH, (box[1] + by) / HEIGHT, box[2] / WIDTH, box[3] / HEIGHT]
-
-    found = [(candidates_of(1), 0.9), (candidates_of(2), 0.8), (candidates_of(3), 0.5), (NOTHING, 0.35)]
-    for field, by in (("candidates", 0.0), ("shifted", 3.0)):
-        declare_detections(dataset, f"frames.{field}")
-        frames = {
-            t + 1: [detection_dict("car", relative(own[t], by), confidence=score) for own, score in found if t in own]
-            for t in range(LENGTH)
-        }
-        write_frame_labels(dataset, sample.id, field, frames)
-    declare_detections(dataset, "frames.ground_truth")
-    frames = {
-        t + 1: [detection_dict("car", relative(boxes_of(n)[t]), n) for n in (1, 2, 3) if t in boxes_of(n)]
-        for t in range(LENGTH)
+    scores = {0: 0.35, 1: 0.9, 2: 0.8, 3: 0.5}
+    fields = {
+        "candidates": [(_candidates(n), {"confidence": score}) for n, score in scores.items()],
+        "shifted": [(_candidates(n), {"confidence": score, "by": 3.0}) for n, score in scores.items()],
+        "ground_truth": [(_truth(n), {"index": n}) for n in (1, 2, 3)],
     }
-    write_frame_labels(dataset, sample.id, "ground_truth", frames)
-    yield dataset
-    dataset.delete()
+    for field, found in fields.items():
+        declare_detections(dataset, f"frames.{field}")
+        frames = {t + 1: [_document(own[t], **more) for own, more in found if t in own] for t in range(LENGTH)}
+        write_frame_labels(dataset, sample.id, field, frames)
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """What tests need of the world by name, since they cannot import this file."""
+    return SimpleNamespace(
+        candidates=_candidates, truth=_truth, document=_document, width=WIDTH, height=HEIGHT, length=LENGTH
+    )
 
 
 @pytest.fixture
-def run(capsys):
+def spam(capsys):
     """Runs the command line; gives exit code, standard output and standard error."""
 
     def call(*args):
