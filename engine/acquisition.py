@@ -62,7 +62,8 @@ def by_frames(queries: Sequence[Query], views: Mapping[str, View], rng: np.rando
         total = np.bincount(view.tracks.frame, doubt, view.info.num_frames)
         for frame in np.argsort(-total, kind="stable")[:200].tolist():
             frames[key, frame] = float(total[frame])
-    out, chosen = [], defaultdict(list)
+    out: list[Query] = []
+    chosen: dict[str, list[int]] = defaultdict(list)
     for video, frame in sorted(frames, key=lambda place: (-frames[place], place)):
         # neighbouring frames are the same frame again
         if any(abs(frame - other) < views[video].info.frame_rate / 2 for other in chosen[video]):

@@ -333,9 +333,7 @@ class SimulatedAnnotator:
         back = self._comes_back(name, last, early, query, of, sight)
         return Reply((*said, *back), clicks + len(back))
 
-    def _comes_back(
-        self, name: int, last: int, early: bool, query: Query, of: Box, sight: Sight
-    ) -> tuple[Answer, ...]:
+    def _comes_back(self, name: int, last: int, early: bool, query: Query, of: Box, sight: Sight) -> tuple[Answer, ...]:
         """The object was here before, or comes again, as another track: the person says that it is the same."""
         rows = self._truth.rows_of(name)
         rows = rows[rows < last][::-1] if early else rows[rows > last]
@@ -394,7 +392,7 @@ class SimulatedAnnotator:
         return (int(before[-1]) + 1 if len(before) else first), (int(behind[0]) - 1 if len(behind) else last)
 
     def _draw_new(self, query: Query, rows: NDArray[np.int64], sight: Sight) -> Reply:
-        """An object from where it comes to where it goes: a track, or more of one that it has elsewhere, and two boxes."""
+        """An object from where it comes to where it goes: two boxes, and a track or more of one that it has."""
         drawn = [self._drawn(int(row)) for row in dict.fromkeys((int(rows[0]), int(rows[-1])))]
         others = self._truth.rows_of(int(self._truth.name[rows[0]]))
         others = others[sight.track_on[others] >= 0]
@@ -405,9 +403,9 @@ class SimulatedAnnotator:
         sight.cover_new(rows, drawn[0])
         self._names += 1
         new = f"{self._key}/{query.key[:8]}/{self._names}"
-        of: dict[str, object] = {"object": new}
-        said = [self._say(Verdict.BOX, query, drawn=box, **of) for box in drawn]
-        said += [self._say(Verdict.STARTS, query, (drawn[0], drawn[0])), self._say(Verdict.ENDS, query, (drawn[-1],) * 2)]
+        said = [self._say(Verdict.BOX, query, drawn=box, object=new) for box in drawn]
+        for verdict, box in ((Verdict.STARTS, drawn[0]), (Verdict.ENDS, drawn[-1])):
+            said.append(self._say(verdict, query, (box, box)))
         if known is not None:
             said.append(self._say(Verdict.SAME, query, (known, drawn[0])))
         return Reply(tuple(said), 1 + 2 * len(drawn))
@@ -420,7 +418,7 @@ def _teaches(question: Question, verdict: Verdict) -> bool:
 
 
 def _pick(boxes: Sequence[Box], chosen: NDArray[np.bool_]) -> list[Box]:
-    return [boxes[n] for n in np.flatnonzero(chosen)]
+    return [boxes[n] for n in np.flatnonzero(chosen).tolist()]
 
 
 def _run_around(flags: NDArray[np.bool_], place: int) -> NDArray[np.int64]:

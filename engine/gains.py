@@ -73,7 +73,7 @@ def best_keys(course: Course, offsets: Offsets, rate: float) -> tuple[NDArray[np
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):  # stretches, not frames
         best, gain = -1, 0.0
         for part in (0.0, 0.33, 0.5, 0.67, 1.0):
-            row = int(round(low + part * (high - low)))
+            row = round(low + part * (high - low))
             if course.is_key[row]:
                 continue
             keys = course.is_key.copy()

@@ -322,10 +322,18 @@ def _about_links(view: View, links: _Links) -> list[Query]:
         level = int(view.beliefs.next_level[first])
         out.append(
             Query(
-                view.key, Question.LINK, _boxes(view, [first]), _boxes(view, [second]), int(links.frame[n]),
-                int(links.track[n]), level, float(links.probability[n]), COST[Question.LINK], float(gain[n]),
+                view.key,
+                Question.LINK,
+                _boxes(view, [first]),
+                _boxes(view, [second]),
+                int(links.frame[n]),
+                int(links.track[n]),
+                level,
+                float(links.probability[n]),
+                COST[Question.LINK],
+                float(gain[n]),
                 float(view.beliefs.next_probability[first]),
-            )  # fmt: skip
+            )
         )
     return out
 

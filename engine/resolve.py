@@ -7,8 +7,9 @@ holds, then the later one; the other stays on file and is reported with it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -382,8 +383,7 @@ class _World:
                 total += 1
         pairs = {
             (min(one, two), max(one, two))
-            for a, others in self._apart.items()
-            for b in others
+            for a, b in {(a, b) for a, others in self._apart.items() for b in others} | self._implied_apart(found)
             for one in heads.get(a, [a] if a < self._count else [])
             for two in heads.get(b, [b] if b < self._count else [])
         }
@@ -394,6 +394,29 @@ class _World:
             np.array([b.frame for b in boxes], np.int64), np.array([b.xyxy for b in boxes], np.float32).reshape(-1, 4),
             np.array(sorted(absent), np.int64).reshape(-1, 2),
         )  # fmt: skip
+
+    def _implied_apart(self, found: Mapping[Row, Stretches]) -> set[tuple[Row, Row]]:
+        """Roots of objects that are two because both are in one frame, or because one is where the other is not.
+
+        Of candidates of one class in one frame no model needs to be told.
+        """
+        at: dict[int, dict[Row, set[int]]] = defaultdict(dict)  # frame -> root -> classes of its boxes, -1 for drawn
+        for root, one in found.items():
+            for row in (row for stretch in one.stretches for row in stretch.rows):
+                kind = int(self._candidates.class_index[row]) if row < self._count else -1
+                at[self._frame_of(row) or 0].setdefault(root, set()).add(kind)
+        out = set()
+        for there in at.values():
+            kinds = set().union(*there.values())
+            if len(kinds) > 1 or -1 in kinds:
+                out |= {(a, b) for a, b in combinations(there, 2) if len(there[a] | there[b]) > 1 or -1 in there[a]}
+        objects = np.flatnonzero(self._verdict[: self._count] > 0)
+        frames = self._candidates.frame[objects]  # ascending, as candidates are
+        for root, one in found.items():
+            for frame in one.empty:
+                valid = objects[np.searchsorted(frames, frame) : np.searchsorted(frames, frame, "right")].tolist()
+                out |= {(root, other) for other in (*at.get(frame, ()), *map(self._root, valid)) if other != root}
+        return out
 
     def _all_stretches(self) -> dict[Row, Stretches]:
         """Stretches of every object, by root in the order of its first row."""

@@ -163,10 +163,10 @@ def _together(believed: Beliefs, missed: NDArray, candidates: Candidates, said: 
     number = len(candidates)
     rows = np.flatnonzero(believed.kept)
     drawn = np.arange(len(said.frame))
-    track = _tracks(believed.chain, rows, said)
+    frame = np.concatenate([candidates.frame[rows], said.frame])
+    track = _tracks(believed.chain, rows, frame, said)
     class_index = np.concatenate([candidates.class_index[rows], np.zeros(len(drawn), np.int64)])
     named = said.class_index[np.concatenate([rows, number + drawn])]
-    frame = np.concatenate([candidates.frame[rows], said.frame])
     row = np.concatenate([rows, np.full(len(drawn), -1)])
     own = np.concatenate([np.full(len(rows), -1), drawn])
     after = _bridge(believed, candidates.frame, rows)
@@ -177,10 +177,12 @@ def _together(believed: Beliefs, missed: NDArray, candidates: Candidates, said: 
         np.concatenate([link, np.zeros(len(drawn))]).astype(np.float32),
         _classes(track, class_index, named, own), np.concatenate([believed.vouched[rows], np.ones(len(drawn), bool)]),
     )  # fmt: skip
-    return _one_a_frame(_within_spans(table, said, believed.chain))
+    return _one_a_frame(_within_spans(table, said, believed.chain), said)
 
 
-def _tracks(chain: NDArray[np.int64], rows: NDArray[np.int64], said: Constraints) -> NDArray[np.int64]:
+def _tracks(
+    chain: NDArray[np.int64], rows: NDArray[np.int64], frame: NDArray[np.int64], said: Constraints
+) -> NDArray[np.int64]:
     """Track of every kept row, then of every drawn box: chains, joined where a person's object lies in several."""
     objects = int(said.object_index.max(initial=-1)) + 1
     if not objects:
@@ -191,7 +193,66 @@ def _tracks(chain: NDArray[np.int64], rows: NDArray[np.int64], said: Constraints
     graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(chains + objects,) * 2)
     label = connected_components(graph, directed=False)[1]
     of_drawn = label[chains + said.object_index[len(chain) :]]
-    return np.concatenate([label[chain[rows]], of_drawn]).astype(np.int64)
+    track = np.concatenate([label[chain[rows]], of_drawn]).astype(np.int64)
+    of = np.concatenate([rows, np.arange(len(chain), len(said.object_index))])
+    bad = _broken(track, of, frame, said)
+    if not bad.any():
+        return track
+    # Each link of the model was right for all that it knew, but not the whole of them: its objects part again.
+    owner = _owners(
+        np.concatenate([chain[rows], chains + said.object_index[len(chain) :]]), frame, said.object_index[of]
+    )
+    return np.where(bad[track] & (owner >= 0), len(bad) + owner, track)
+
+
+def _broken(
+    track: NDArray[np.int64], of: NDArray[np.int64], frame: NDArray[np.int64], said: Constraints
+) -> NDArray[np.bool_]:
+    """(T,) bool: tracks of several objects that together are not what people said of each.
+
+    Args:
+        track: (K,) int64, of every row.
+        of: (K,) int64, the row as constraints count them.
+        frame: (K,) int64.
+        said: what people said.
+    """
+    out = np.zeros(int(track.max(initial=-1)) + 1, bool)
+    at = np.full(len(said.object_index), -1)
+    at[of] = track
+    one, two = at[said.apart].T
+    out[one[(one == two) & (one >= 0)]] = True
+    member = said.object_index[of]
+    pairs = np.unique(np.stack([track, member], 1)[member >= 0], axis=0)
+    several = np.bincount(pairs[:, 0], minlength=len(out)) > 1
+    own = np.flatnonzero((member >= 0) & several[track])
+    _, first = np.unique(said.stretch_index[of[own]], return_index=True)
+    head = own[first]  # a row of every stretch in those tracks
+    order = np.argsort(track, kind="stable")
+    begin = np.searchsorted(track[order], track[head])
+    count = np.searchsorted(track[order], track[head], "right") - begin
+    stretch = np.repeat(np.arange(len(head)), count)
+    row = order[np.arange(len(stretch)) - np.repeat(count.cumsum() - count, count) + begin[stretch]]
+    span = of[head[stretch]]
+    inside = (frame[row] >= said.earliest[span]) & (frame[row] <= said.latest[span])
+    key, number = np.unique(row * (int(member.max(initial=-1)) + 1) + member[head[stretch]], return_inverse=True)
+    never = np.bincount(number.ravel(), inside, len(key)) == 0
+    out[track[key[never] // (int(member.max(initial=-1)) + 1)]] = True
+    return out
+
+
+def _owners(chain: NDArray[np.int64], frame: NDArray[np.int64], member: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(K,) object that every row goes with: that of the row before it in its chain, else of the first; -1 for none."""
+    order = np.lexsort((frame, chain))
+    place = np.arange(len(order))
+    known = member[order] >= 0
+    last = np.maximum.accumulate(np.where(known, place, -1)) if len(order) else place
+    after = len(order) - 1 - np.maximum.accumulate(np.where(known[::-1], place, -1))[::-1] if len(order) else place
+    out = np.full(len(order), -1)
+    for row in (after, last):  # the later one wins
+        there = (row >= 0) & (row < len(order))
+        there[there] &= chain[order][row[there]] == chain[order][there]
+        out[order[there]] = member[order][row[there]]
+    return out
 
 
 def _classes(
@@ -226,14 +287,19 @@ def _within_spans(table: Kept, said: Constraints, chain: NDArray[np.int64]) -> K
     return _rows(table, inside)
 
 
-def _one_a_frame(table: Kept) -> Kept:
-    """Sorted by (track, frame); a drawn box takes the place of the candidate in its frame and remembers it."""
-    order = np.lexsort((-table.validity, table.drawn < 0, table.frame, table.track))
+def _one_a_frame(table: Kept, said: Constraints) -> Kept:
+    """Sorted by (track, frame); a drawn box takes the place of the candidate in its frame and remembers it.
+
+    Of several candidates that are joined there, the one that a person named is it.
+    """
+    seen = np.maximum(table.row, 0)
+    named = (table.row >= 0) & (said.object_index[seen] >= 0) if len(said.object_index) else table.row >= 0
+    order = np.lexsort((-table.validity, ~named, table.drawn < 0, table.frame, table.track))
     table = _rows(table, order)
     first = np.ones(len(order), bool)
     first[1:] = (table.track[1:] != table.track[:-1]) | (table.frame[1:] != table.frame[:-1])
     row = table.row.copy()
-    doubled = np.flatnonzero(~first)
+    doubled = np.flatnonzero(~first)[::-1]  # so that the best one comes last, and stays
     head = np.flatnonzero(first)[np.cumsum(first)[doubled] - 1] if len(doubled) else doubled
     free = row[head] < 0
     row[head[free]] = table.row[doubled[free]]

@@ -52,7 +52,7 @@ def finish(
 def _table(
     kept: Kept, said: Constraints, info: VideoInfo, candidates: Candidates, settings: LabelSettings, cap: int
 ) -> tuple[tuple[NDArray, ...], Offsets]:
-    """Frame, track, xyxy, left and right kept row, is filled, is certain, sorted by (track, frame); what was learned."""
+    """Frame, track, xyxy, left and right kept row, is filled, is certain, by (track, frame); what was learned."""
     seen = np.flatnonzero(kept.row >= 0)
     empty = _empty(kept, said)
     caps = _caps(kept.track[seen], kept.frame[seen], empty, cap)
@@ -66,7 +66,8 @@ def _table(
         table, offsets = _pinned(kept, said, course, xyxy, seen, empty, cap, info.frame_rate)
     else:
         nobody = np.zeros(0, np.int64)
-        offsets = learn_offsets(nobody, nobody, *(np.zeros((0, n)) for n in (4, 4, 2)), info.frame_rate)
+        nothing = np.zeros((0, 4))
+        offsets = learn_offsets(nobody, nobody, nothing, nothing, nothing, info.frame_rate)
         table = (course.frame, course.track, xyxy, seen[course.left_row], seen[course.right_row], course.is_filled,
                  np.zeros(len(course), bool))  # fmt: skip
     return (_give_way(kept, table) if kept.vouched.any() else table), offsets
@@ -92,7 +93,7 @@ def _left_behind(course: FilledTracks, smoothed: NDArray) -> NDArray[np.bool_]:
 
 
 def _agreeing(kept: Kept, said: Constraints, candidates: Candidates, table: tuple[NDArray, ...]) -> Kept:
-    """The kept boxes, and candidates in no track that lie where a pinned track is only interpolated: it follows them."""
+    """The kept boxes, and candidates in no track where a pinned track is only interpolated: it follows them."""
     frame, track, xyxy, left, _, filled, certain = table
     free = said.verdict >= 0
     free &= said.object_index[: len(free)] < 0
@@ -168,11 +169,11 @@ def _pinned(
     state = pin(track, frame, state, drawn, is_drawn, has_course, bend, offsets, rate)
     # what neither candidates nor people tell is left to the filling below
     told = has_course | is_drawn
-    rows, base, frame, track, state, drawn = (x[told] for x in (rows, base, frame, track, state, drawn))
-    is_drawn, has_course, interpolated, bend = (x[told] for x in (is_drawn, has_course, interpolated, bend))
+    base, frame, track, state, bend = base[told], frame[told], track[told], state[told], bend[told]
+    is_drawn, has_course, interpolated = is_drawn[told], has_course[told], interpolated[told]
     key_place = (np.cumsum(told) - 1)[key_place]
 
-    own_left, own_right = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+    own_left, own_right = np.zeros(len(base), np.int64), np.zeros(len(base), np.int64)
     own_left[has_course] = seen[course.left_row[base[has_course]]]
     own_right[has_course] = seen[course.right_row[base[has_course]]]
     own_left[key_place], own_right[key_place] = key_row, key_row
@@ -201,7 +202,7 @@ def _end(left: NDArray[np.int64], right: NDArray[np.int64], row: NDArray[np.int6
     return (right if side else left)[row]
 
 
-def _between_drawn(track: NDArray[np.int64], is_drawn: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
+def _between_drawn(track: NDArray, is_drawn: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
     """(N,) bool: rows after which the track still has a drawn box, and one at or before; rows at or between such."""
     number = len(track)
     size = int(track.max(initial=-1)) + 1
@@ -214,7 +215,7 @@ def _between_drawn(track: NDArray[np.int64], is_drawn: NDArray[np.bool_]) -> tup
 
 
 def _give_way(kept: Kept, table: tuple[NDArray, ...]) -> tuple[NDArray, ...]:
-    """The table without boxes that double a person's track: nobody vouched for them, and most of their track does so."""
+    """The table without tracks that nobody vouched for and that mostly double a person's track."""
     frame, track, xyxy, certain = table[0], table[1], table[2], table[6]
     vouched = np.zeros(int(track.max(initial=-1)) + 1, bool)
     vouched[kept.track[kept.vouched]] = True

@@ -3,8 +3,8 @@
 A drawn box is exact. Between two of them a track could follow the candidates, moved by the offsets that the drawn boxes
 show, or go straight. Each of the two is trusted by how far off it is expected to be: candidates by the spread of the
 video's offsets, the straight line by how much the track bends over such a gap; and both expectations are corrected by
-how well they predict drawn boxes from their neighbours. What all drawn boxes of a video have in common (a detector whose
-boxes are too wide, say) moves its other tracks, too.
+how well they predict drawn boxes from their neighbours. What the drawn boxes of several tracks have in common (a
+detector whose boxes are too wide, say) moves the other tracks of the video, too.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def to_state(xyxy: NDArray) -> Floats:
     return np.concatenate([(box[:, :2] + box[:, 2:]) / 2, np.log(np.maximum(box[:, 2:] - box[:, :2], 1e-3))], 1)
 
 
-def to_xyxy(state: Floats) -> Floats:
+def to_xyxy(state: NDArray) -> Floats:
     """(N, 4) boxes in pixels of states."""
     half = np.exp(state[:, 2:]) / 2
     return np.concatenate([state[:, :2] - half, state[:, :2] + half], 1)
@@ -311,6 +311,6 @@ def _off_chord(
     return out
 
 
-def credible_gap(bend: Floats, rate: float) -> NDArray[np.int64]:
+def credible_gap(bend: NDArray, rate: float) -> NDArray[np.int64]:
     """(N,) longest gap in frames that may be interpolated over, by the bends (N, 4) of its track."""
     return (2 * CHORD * (FAR_OFF / (bend[:, :2] @ LOSS)) ** (2 / bend[:, 2]) * rate).astype(np.int64)
