@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -22,3 +23,10 @@ def timed_label(
     begin = time.process_time()
     (tracks,) = model.label([(video, candidates)], settings)
     return time.process_time() - begin, tracks
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    """Seconds of processor time that some work takes."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from hashlib import blake2b
@@ -124,7 +124,13 @@ class Answer:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON wants them; frames count from 0."""
-        return {**asdict(self), "verdict": self.verdict.value}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {
+            **values,
+            "verdict": self.verdict.value,
+            "boxes": [_plain(box) for box in self.boxes],
+            "drawn": None if self.drawn is None else _plain(self.drawn),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Answer:
@@ -170,6 +176,10 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "boxes": ((list, tuple), "list of boxes"),
     "drawn": (Mapping, "box"),
 }
+
+
+def _plain(box: Box) -> dict[str, Any]:
+    return {"frame": box.frame, "xyxy": list(box.xyxy)}
 
 
 def _box(values: Any) -> Box:

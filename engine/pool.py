@@ -25,7 +25,7 @@ from .queries import COST, Query, Question
 LEAST_GAIN = 0.005  # boxes; what is worth less is not asked
 # Boxes that answers put right for each that is expected, by kind of question; on simulated streams.
 CREDIT = {
-    Question.VALID: 0.7, Question.LINK: 0.2, Question.BOX: 0.25, Question.START: 0.35, Question.END: 0.45,
+    Question.VALID: 0.7, Question.LINK: 0.2, Question.BOX: 0.5, Question.START: 0.35, Question.END: 0.45,
     Question.MISSING: 0.7,
 }  # fmt: skip
 FALSE_CREDIT, BROKEN_CREDIT = 0.7, 0.1  # the same of the two parts of VALID: boxes on nothing, boxes of another object

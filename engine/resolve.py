@@ -412,6 +412,9 @@ class _World:
                 out |= {(a, b) for a, b in combinations(there, 2) if len(there[a] | there[b]) > 1 or -1 in there[a]}
         objects = np.flatnonzero(self._verdict[: self._count] > 0)
         frames = self._candidates.frame[objects]  # ascending, as candidates are
+        for row, frame, kind in zip(objects.tolist(), frames, self._candidates.class_index[objects], strict=True):
+            others = at.get(int(frame), {}).items()
+            out |= {(root, self._root(row)) for root, kinds in others if root != self._root(row) and kinds - {-1, kind}}
         for root, one in found.items():
             for frame in one.empty:
                 valid = objects[np.searchsorted(frames, frame) : np.searchsorted(frames, frame, "right")].tolist()

@@ -125,7 +125,7 @@ class Point:
         }  # fmt: skip
 
 
-class _Desk:
+class Desk:
     """One video in simulation: its labels, the person who answers, and what was said so far."""
 
     def __init__(self, video: SimulatedVideo, model: SpamModel, settings: LabelSettings, plan: Plan, seed: int) -> None:
@@ -208,7 +208,7 @@ def simulate(
         raise InputError("there is no ground truth to answer from: no video has a box that counts")
     tell = progress or (lambda share, what: None)
     settings = settings or LabelSettings()
-    desks = {v.key: _Desk(v, model, settings, plan, number) for number, v in enumerate(videos)}
+    desks = {v.key: Desk(v, model, settings, plan, number) for number, v in enumerate(videos)}
     whole = CLICKS_PER_BOX * counted
     order, rng = rule(plan.acquisition), np.random.default_rng(plan.seed)
     kinds: dict[str, int] = {}
@@ -243,7 +243,7 @@ def simulate(
 
 
 def _point(
-    budget: float, whole: int, desks: Mapping[str, _Desk], plan: Plan, rounds: int, kinds: Mapping[str, int],
+    budget: float, whole: int, desks: Mapping[str, Desk], plan: Plan, rounds: int, kinds: Mapping[str, int],
     watch: Callable[[str, View], Any] | None,
 ) -> Point:  # fmt: skip
     scores = {key: desk.score(plan.preprocess) for key, desk in desks.items()}

@@ -199,9 +199,10 @@ def _tracks(
     if not bad.any():
         return track
     # Each link of the model was right for all that it knew, but not the whole of them: its objects part again.
-    owner = _owners(
-        np.concatenate([chain[rows], chains + said.object_index[len(chain) :]]), frame, said.object_index[of]
-    )
+    single = np.full(len(said.object_index), -1)
+    single[said.apart.ravel()] = objects + said.apart.ravel()
+    member = np.where(said.object_index >= 0, said.object_index, single)[of]
+    owner = _owners(np.concatenate([chain[rows], chains + said.object_index[len(chain) :]]), frame, member)
     return np.where(bad[track] & (owner >= 0), len(bad) + owner, track)
 
 

@@ -101,7 +101,8 @@ def gather_ties(constraints: Sequence[Constraints | None], boxes: BoxColumns) ->
             known = given.abs() < int(EVER)
             bound[rows] = torch.where(known, given + start, limit)
         together.append(_consecutive(boxes, rows[member >= 0], member[member >= 0]))
-        apart.append(torch.as_tensor(_stand_ins(said, place), device=device))
+        lane = boxes.lane[rows].cpu().numpy()
+        apart.append(torch.as_tensor(_stand_ins(said, place, own, lane - lane.min(initial=0)), device=device))
     pairs = torch.cat(apart)
     return Ties(gone, stays, torch.cat(together), pairs[(pairs >= 0).all(1)], earliest, latest)
 
@@ -117,17 +118,29 @@ def _consecutive(boxes: BoxColumns, rows: Tensor, member: Tensor) -> Tensor:
     return torch.stack([rows[:-1][same], rows[1:][same]], 1)
 
 
-def _stand_ins(said: Constraints, place: np.ndarray) -> np.ndarray:
-    """(K, 2) rows of ``boxes`` for the pairs that are apart; -1 for an object that has no candidate."""
-    number = said.num_candidates
+def _stand_ins(said: Constraints, place: np.ndarray, own: np.ndarray, lane: np.ndarray) -> np.ndarray:
+    """(K x lanes, 2) rows of ``boxes`` for the pairs that are apart; -1 for an object without a candidate in a lane.
+
+    Args:
+        said: what people said of the video.
+        place: (N,) row of ``boxes`` of every candidate.
+        own: (n,) candidates of the video in the order of ``boxes``.
+        lane: (n,) lane of each, from 0.
+    """
+    number, lanes = said.num_candidates, int(lane.max(initial=-1)) + 1
     size = int(said.stretch_index.max(initial=-1)) + 1
-    stand_in = np.full(size + 1, -1)  # one more, so that "no object" (-1) finds a place of its own
+    of_lane = np.full(number, -1)
+    of_lane[own] = lane
+    stand_in = np.full((size + 1, lanes), -1)  # one more, so that "no object" (-1) finds a place of its own
     members = np.flatnonzero(said.stretch_index[:number] >= 0)[::-1]
-    stand_in[said.stretch_index[members]] = members
-    own = np.concatenate([np.arange(number), np.full(len(said.frame), -1)])
-    of_object = np.where(said.stretch_index >= 0, stand_in[said.stretch_index], own)
-    rows = of_object[said.apart]
-    return np.where(rows >= 0, place[rows], -1)
+    stand_in[said.stretch_index[members], of_lane[members]] = members
+    alone = np.full((number + len(said.frame), lanes), -1)
+    named = np.unique(said.apart[said.apart < number])
+    alone[named, of_lane[named]] = named
+    rows = np.where((said.stretch_index >= 0)[:, None], stand_in[said.stretch_index], alone)[
+        said.apart
+    ]  # (K, 2, lanes)
+    return np.where(rows >= 0, place[rows], -1).transpose(0, 2, 1).reshape(-1, 2)
 
 
 def tie_links(to: Tensor, gain: Tensor, time: Tensor, ties: Ties) -> tuple[Tensor, Tensor]:
