@@ -11,6 +11,7 @@ reject, associate 1 click, a drawn box 2, a new track 1 more. Effort is clicks p
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,8 @@ def main() -> None:
 
 
 def report(videos: list[Sequence], curves: list[dict], points: dict[str, list[dict]]) -> list[str]:
-    """Tables: the curve of every group against keyframing, rules of acquisition, errors, stopping, sequences."""
-    text: list[str] = []
+    """Tables: what was aimed at, curves against keyframing, rules of acquisition, errors, stopping, sequences."""
+    text: list[str] = [table(["aim", "group", "measured", "reached"], aims(videos, curves, points))]
     rows, halves = [], []
     for name, members in groups_of(videos).items():
         ours = _means(members, curves, "boxes", 0.0)
@@ -181,6 +182,63 @@ def report(videos: list[Sequence], curves: list[dict], points: dict[str, list[di
         budgets = [f"{p['budget']:g} %" for p in next(c for c in curves if c["acquisition"] == "boxes")["curve"]]
         text += ["## Every sequence (HOTA / IDF1 / MOTA)", table(["set", "sequence", *budgets], rows)]
     return text
+
+
+def aims(videos: list[Sequence], curves: list[dict], points: dict[str, list[dict]]) -> list[list[str]]:
+    """One row for each aim and group: what was aimed at, what was measured, whether it is reached."""
+    groups = groups_of(videos)
+    ours = {name: _means(members, curves, "boxes", 0.0) for name, members in groups.items()}
+    rows = []
+    for name, curve in ours.items():
+        if curve is None:
+            continue
+        hull = {metric: group_curve([points[v.name] for v in groups[name]], metric) for metric in METRICS}
+        leads = {
+            m: _leads(curve, lambda i, m=m, c=curve, h=hull: c[m][i] - float(h[m].at(c["effort"][i]))) for m in METRICS
+        }
+        worst = [f"{metric} {min(found)[0]:+.1f} at {min(found)[1]:g} %" for metric, found in leads.items()]
+        good = all(min(found)[0] >= 0 for found in leads.values())
+        rows.append(["least lead over keyframing, 1 to 10 %", name, ", ".join(worst), _verdict(good)])
+    for name, curve in ours.items():
+        if curve is None:
+            continue
+        theirs = group_curve([points[v.name] for v in groups[name]], "IDF1").effort_for(95)
+        mine = Curve(np.array(curve["effort"]), np.maximum.accumulate(curve["IDF1"])).effort_for(95)
+        if theirs is None:
+            rows.append(
+                [
+                    "clicks for IDF1 95, at most half",
+                    name,
+                    f"{_percent(mine)} %; keyframing never",
+                    _verdict(bool(mine)),
+                ]
+            )
+        else:
+            good = mine is not None and mine <= theirs / 2
+            rows.append(
+                ["clicks for IDF1 95, at most half", name, f"{_percent(mine)} % of {theirs:.2f} %", _verdict(good)]
+            )
+    whole = _means(videos, curves, "boxes", 0.0)
+    for rule in ("random", "frames", "entropy"):
+        other = _means(videos, curves, rule, 0.0)
+        if whole is None or other is None:
+            continue
+        for metric in METRICS:
+            leads = _leads(whole, lambda i, m=metric, o=other: whole[m][i] - o[m][i])
+            mean, least = float(np.mean([lead for lead, _ in leads])), min(leads)
+            good = mean > 0 if rule == "entropy" else least[0] > 0
+            measured = f"mean {mean:+.1f}, least {least[0]:+.1f} at {least[1]:g} %"
+            rows.append([f"{metric} of the default over {rule}", "all sequences", measured, _verdict(good)])
+    return rows
+
+
+def _leads(curve: dict[str, list], lead: Callable[[int], float]) -> list[tuple[float, float]]:
+    """(lead, budget) at every budget that is judged."""
+    return [(lead(curve["budget"].index(budget)), budget) for budget in JUDGED if budget in curve["budget"]]
+
+
+def _verdict(reached: bool) -> str:
+    return "yes" if reached else "**no**"
 
 
 def _percent(value: float | None) -> str:
