@@ -23,6 +23,7 @@ from .queries import Query
 
 NORMAL_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 LOST = 0.5  # overlap lost at which a box counts as wrong
+KNOWN_WITHIN = 4.0  # factor within which the share of badly sitting boxes is known; on simulated streams
 MEAN_OF_HALF = 0.8  # of the absolute value of a standard normal
 
 
@@ -169,6 +170,6 @@ def _moved(part: _Claims, deviations: float) -> NDArray[np.float64]:
     """Probabilities, were the model's logits off by so many standard deviations of the doubt in them."""
     p = np.clip(part.right / np.maximum(part.sits, 1e-9), 1e-6, 1 - 1e-6)
     moved = 1 / (1 + (1 - p) / p * np.exp(-deviations * part.doubt))
-    # what people accepted may sit badly all the same: that share is taken for known within a factor of two
-    sits = 1 - (1 - part.sits) * (0.5 if deviations > 0 else 2.0)
+    # what people accepted may sit badly all the same: how often is known within a factor
+    sits = 1 - (1 - part.sits) * KNOWN_WITHIN ** (-1 if deviations > 0 else 1)
     return np.where(part.from_model, moved, 1.0) * np.clip(sits, 0, 1)
