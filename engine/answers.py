@@ -24,10 +24,11 @@ class Verdict(str, Enum):
     """What an answer says of its boxes.
 
     VALID and INVALID: each of the boxes is, or is not, an object. SAME: all of them are one object. DIFFERENT: the
-    first is another object than each of the others. STARTS and ENDS: the object of the first has no box before, or
-    after, the frame of the last one. BOX: the object of the first box looks like ``drawn`` in that frame; without boxes
-    the object is the one called ``object``. ABSENT: the object of the first box is not there in the frame of the last
-    one. CLASS: the object of the first box is a ``label``. COMPLETE: every object in the frame of the box has a track.
+    first is another object than each of the others. STARTS and ENDS: the object of the first is seen from there to the
+    frame of the last one, and not in the frame before, or after, that; it may have been there earlier, or come back.
+    BOX: the object of the first box looks like ``drawn`` in that frame; without boxes the object is the one called
+    ``object``. ABSENT: the object of the first box is not there in the frame of the last one. CLASS: the object of the
+    first box is a ``label``. COMPLETE: every object in the frame of the box has a track.
     """
 
     VALID = "valid"

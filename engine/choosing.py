@@ -16,7 +16,7 @@ from .experience import learn
 from .label import Step
 from .pool import View, all_queries
 from .ports import ReviewStore, VideoInput
-from .queries import Budget, Query
+from .queries import Budget, Query, Question
 from .resolve import Problem, resolve
 from .stopping import StoppingEstimate, estimate
 
@@ -110,7 +110,8 @@ def choose_queries(
         query
         for view in views.values()
         for query in all_queries(view)
-        if query.key not in answered or query.key in again
+        # a frame in which objects are missing is asked about until it is complete
+        if query.key not in answered or query.key in again or query.question is Question.MISSING
     ]
     ordered = order(queries, views, np.random.default_rng(seed))
     hand = sum(float(view.tracks.validity.sum()) for view in views.values())

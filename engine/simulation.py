@@ -179,6 +179,7 @@ class Desk:
         ]
 
     def score(self, preprocess: str | None) -> VideoScores:
+        """What the labels are worth now."""
         tracks: Tracks = self.view.tracks
         table = TrackTable(tracks.frame, tracks.track_index, tracks.xyxy.astype(float).round(2))
         return evaluate_video(
