@@ -19,7 +19,7 @@ def command(dataset: str, file: str | None, out: str, show: bool) -> None:
 
     FILE holds a list of answers. Each names its video (the id of its sample, or of the first image of its sequence), a
     verdict and boxes in pixels with frames counted from 0: valid or invalid (each box is, or is no object), same or
-    different (one object or not), starts or ends (the object is not seen in the frame before, or after, the last box's),
+    different (one object or not), starts or ends (the object is not seen in the frame before, or after, the last one),
     box (the object of the first box, or the one called "object", looks like "drawn"), absent, class, complete. An
     answer that is kept already changes nothing; none is ever deleted, and of two that contradict each other label
     reports both.

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from spam_plugin.engine.answers import Answer, Box, Verdict
+from spam_plugin.engine.choosing import look_at
 from spam_plugin.engine.metrics import TruthTable
+from spam_plugin.engine.pool import View
+from spam_plugin.engine.ports import VideoInput
 from spam_plugin.models.columns import Candidates, VideoInfo
-from spam_plugin.models.spam import SpamModel
+from spam_plugin.models.spam import LabelSettings, SpamModel
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,3 +96,14 @@ def worlds() -> Callable[..., World]:
 def world() -> World:
     """Three objects that are seen in every frame, without a false box."""
     return make_world()
+
+
+@pytest.fixture(scope="session")
+def look(model: SpamModel) -> Callable[..., View]:
+    """Labels a world with some answers, and gives what questions are asked about."""
+
+    def labelled(world: World, answers: tuple[Answer, ...] = ()) -> View:
+        video = VideoInput(world.info, world.candidates, "", answers=tuple(answers))
+        return look_at(world.info.name, video, model, LabelSettings())[0]
+
+    return labelled

@@ -12,7 +12,7 @@ from spam_plugin.engine.answers import Answer, Box, Verdict
 from spam_plugin.models.errors import InputError
 
 SIDES = st.floats(-1e5, 1e5, width=32)
-EXTENT = st.floats(0.01, 1e5, width=32)
+EXTENT = st.floats(0.125, 1e5, width=32)
 BOX = st.builds(
     lambda frame, x, y, w, h: Box(frame, (x, y, x + w, y + h)), st.integers(0, 10**6), SIDES, SIDES, EXTENT, EXTENT
 )

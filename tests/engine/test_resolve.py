@@ -215,7 +215,8 @@ def test_boxes_drawn_under_one_name_are_one_object(world) -> None:
 
 def test_a_box_drawn_onto_a_candidate_is_that_candidate_unless_somebody_spoke_of_it(world) -> None:
     row = world.row(0, 7)
-    onto = Answer(world.info.name, Verdict.BOX, (world.box(world.row(0, 3)),), Box(7, world.box(row).xyxy))
+    near = Box(7, tuple(side + 2 for side in world.box(row).xyxy))
+    onto = world.say("box", world.row(0, 3), drawn=near)
     said = told(world, onto).constraints
     assert said.object_index[row] == said.object_index[-1] == said.object_index[world.row(0, 3)]
     spoken = told(world, onto, world.say("invalid", row)).constraints
