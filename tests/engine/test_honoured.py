@@ -1,4 +1,4 @@
-"""Whatever people say: the labels keep to it, they are tracks, and labelling again and again gives the same as at once."""
+"""Whatever people say: the labels keep to it, they are tracks, and labelling step by step gives the same as at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spam_plugin.engine.answers import Answer, Box, Verdict
 from spam_plugin.engine.resolve import Resolution, resolve
 from spam_plugin.models.columns import Candidates, Source, Tracks, VideoInfo
 from spam_plugin.models.spam import LabelSettings, SpamModel
-from spam_plugin.models.spam.constraints import EVER, Constraints
+from spam_plugin.models.spam.constraints import Constraints
 
 CLASSES = ("person", "car")
 NAMES = ("", "", "", "new one", "new two")
@@ -98,9 +98,7 @@ def assert_honoured(said: Constraints, candidates: Candidates, tracks: Tracks) -
 
     human = tracks.source == Source.HUMAN
     drawn = Counter((int(f), tuple(b)) for f, b in zip(said.frame, said.xyxy.tolist(), strict=True))
-    shown = Counter(
-        (int(f), tuple(b)) for f, b in zip(tracks.frame[human], tracks.xyxy[human].tolist(), strict=True)
-    )
+    shown = Counter((int(f), tuple(b)) for f, b in zip(tracks.frame[human], tracks.xyxy[human].tolist(), strict=True))
     assert shown == drawn, "drawn boxes, and only they, are a person's"
     for n, (frame, box) in enumerate(zip(said.frame, said.xyxy, strict=True)):
         at = human & (tracks.frame == frame) & (tracks.xyxy == box).all(1)
@@ -283,12 +281,9 @@ def test_an_object_that_people_drew_is_one_track_between_its_boxes(model: SpamMo
     mine = tracks.track_index == number[0]
     assert tracks.frame[mine].tolist() == list(range(4, 25))
     np.testing.assert_allclose(tracks.xyxy[mine][10], [814, 10, 854, 100], atol=1)
-    (middle,) = np.flatnonzero(mine & (tracks.frame == 14))
     hidden = [*answers, Answer(world.info.name, Verdict.ABSENT, (Box(14, ends[0].xyxy),), object="new")]
     (tracks,) = model.label([(world.info, world.candidates)], None, [told(world, hidden).constraints])
     left = tracks.frame[tracks.track_index == tracks.track_index[tracks.source == Source.HUMAN][0]]
-    assert tracks.xyxy.shape[1] == 4
-    assert middle >= 0
     assert 14 not in left.tolist()
 
 
@@ -313,7 +308,9 @@ def test_a_valid_box_where_the_object_is_absent_is_another_object(model: SpamMod
     assert_honoured(said, world.candidates, tracks)
 
 
-def test_objects_that_only_the_model_joins_part_where_their_bounds_would_break(model: SpamModel, worlds: Callable) -> None:
+def test_objects_that_only_the_model_joins_part_where_their_bounds_would_break(
+    model: SpamModel, worlds: Callable
+) -> None:
     """An object that leaves after frame 5 and comes back is linked, before that, to one that ends in frame 10."""
     world = worlds(9, num_frames=40)
     first, second = [world.row(0, frame) for frame in (2, 5)], [world.row(0, frame) for frame in (25, 30)]

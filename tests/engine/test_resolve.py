@@ -49,7 +49,9 @@ def test_of_two_that_contradict_each_other_the_later_holds_and_both_are_named(wo
 
 def test_who_says_something_else_later_only_corrects_themselves(world) -> None:
     row = world.row(0, 3)
-    found = told(world, world.say("valid", row, source="anna", when=1), world.say("invalid", row, source="anna", when=2))
+    found = told(
+        world, world.say("valid", row, source="anna", when=1), world.say("invalid", row, source="anna", when=2)
+    )
     assert one_problem(found).kind == "superseded"
     assert found.constraints.verdict[row] == -1
 

@@ -46,7 +46,9 @@ def test_where_it_is_only_hidden_it_is_not_cut() -> None:
 
 
 def test_it_does_not_end_where_a_better_answer_saw_it() -> None:
-    found, failed = cut([1, 20], [claim("ends", 20, 1), claim("absent", 21, 20), claim("ends", 8, 4), claim("starts", 8)])
+    found, failed = cut(
+        [1, 20], [claim("ends", 20, 1), claim("absent", 21, 20), claim("ends", 8, 4), claim("starts", 8)]
+    )
     assert [answer.boxes[0].frame for answer in failed] == [8, 8]
     assert len(found.stretches) == 1
     assert found.stretches[0].latest == 20
