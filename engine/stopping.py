@@ -24,7 +24,7 @@ from .queries import Query
 NORMAL_90 = 1.645  # standard deviations on either side that hold 90 % of a normal distribution
 LOST = 0.5  # overlap lost at which a box counts as wrong
 KNOWN_WITHIN = 4.0  # factor within which the share of badly sitting boxes is known; on simulated streams
-UNFORESEEN = 0.002  # share that may be wrong for reasons that no probability tells of; on simulated streams, too
+UNFORESEEN = 0.002  # share of what is not settled that no probability tells of; on simulated streams, too
 MEAN_OF_HALF = 0.8  # of the absolute value of a standard normal
 
 
@@ -156,9 +156,10 @@ def _share(parts: Sequence[_Claims]) -> Share:
         # one model labelled all videos: what it gets wrong in one it tends to get wrong in the others
         by_model_low += expected_of(part) - bold
         by_model_high += timid - expected_of(part)
+    open_claims = sum(int((part.right < 1).sum()) for part in parts)  # the rest is settled
     spread = NORMAL_90 * np.sqrt(chance)
     low = max(0.0, expected - float(np.hypot(spread, by_model_low)))
-    high = min(float(count), expected + float(np.hypot(spread, by_model_high)) + UNFORESEEN * count)
+    high = min(float(count), expected + float(np.hypot(spread, by_model_high)) + UNFORESEEN * open_claims)
     return Share(expected / count, low / count, high / count, count)
 
 
