@@ -18,13 +18,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .integrations.fiftyone_.api import answer, evaluate, label, queries
+    from .integrations.fiftyone_.api import answer, evaluate, label, queries, simulate
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "answer", "evaluate", "label", "queries"]
+__all__ = ["__version__", "answer", "evaluate", "label", "queries", "simulate"]
 
 _PACKAGE = "spam_plugin"
-_LAZY = ("answer", "evaluate", "label", "queries")
+_LAZY = ("answer", "evaluate", "label", "queries", "simulate")
 
 
 def __getattr__(name: str) -> Any:
