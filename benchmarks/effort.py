@@ -251,8 +251,9 @@ def _means(members: list[Sequence], curves: list[dict], rule: str, errors: float
     own = [c["curve"] for c in curves if c["sequence"] in names and c["acquisition"] == rule and c["errors"] == errors]
     if len(own) < len(names):
         return None
-    keys = ("budget", "effort", *METRICS, "contradictions")
-    return {key: [float(np.mean([curve[i][key] for curve in own])) for i in range(len(own[0]))] for key in keys}
+    keys = ("effort", *METRICS, "contradictions")
+    means = {key: [float(np.mean([curve[i][key] for curve in own])) for i in range(len(own[0]))] for key in keys}
+    return {"budget": [point["budget"] for point in own[0]], **means}
 
 
 def _stopping(curves: list[dict]) -> list[str]:
