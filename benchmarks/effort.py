@@ -229,6 +229,22 @@ def aims(videos: list[Sequence], curves: list[dict], points: dict[str, list[dict
             good = mean > 0 if rule == "entropy" else least[0] > 0
             measured = f"mean {mean:+.1f}, least {least[0]:+.1f} at {least[1]:g} %"
             rows.append([f"{metric} of the default over {rule}", "all sequences", measured, _verdict(good)])
+    for kind, count, inside, *_ in _coverage(curves):
+        measured = f"{inside:.1f} % of {count} pairs"
+        rows.append(
+            [f"90 % interval of {kind} holds the truth, 85 %", "all sequences", measured, _verdict(inside >= 85)]
+        )
+    for rate in sorted({c["errors"] for c in curves} - {0.0}):
+        for name, members in groups.items():
+            other, curve = _means(members, curves, "boxes", rate), ours[name]
+            if curve is None or other is None:
+                continue
+            losses = {m: max(_leads(curve, lambda i, m=m, c=curve, o=other: c[m][i] - o[m][i])) for m in METRICS}
+            measured = ", ".join(f"{metric} -{loss:.1f} at {at:g} %" for metric, (loss, at) in losses.items())
+            kept = all(other[m][-1] >= other[m][0] for m in METRICS)
+            rows.append(
+                [f"greatest loss by {100 * rate:g} % wrong answers, still a gain", name, measured, _verdict(kept)]
+            )
     return rows
 
 
@@ -256,29 +272,23 @@ def _means(members: list[Sequence], curves: list[dict], rule: str, errors: float
     return {"budget": [point["budget"] for point in own[0]], **means}
 
 
+def _coverage(curves: list[dict]) -> list[list[Any]]:
+    """How often the 90 % intervals hold the truth: kind, pairs, share inside, mean expected, mean true, in percent."""
+    rows: list[list[Any]] = []
+    points = [
+        point["watch"] for c in curves if c["acquisition"] == "boxes" and c["errors"] == 0 for point in c["curve"]
+    ]
+    for kind in ("wrong_boxes", "wrong_links") if points else ():
+        said, true = [one["estimate"][kind] for one in points], [one[kind] for one in points]
+        inside = [s["low"] - 1e-9 <= t <= s["high"] + 1e-9 for s, t in zip(said, true, strict=True)]
+        means = (100 * float(np.mean(values)) for values in (inside, [s["expected"] for s in said], true))
+        rows.append([kind.replace("_", " "), len(points), *means])
+    return rows
+
+
 def _stopping(curves: list[dict]) -> list[str]:
-    """How often the 90 % intervals hold the truth, by kind and budget."""
-    rows = []
-    plain = [c for c in curves if c["acquisition"] == "boxes" and c["errors"] == 0]
-    for kind in ("wrong_boxes", "wrong_links"):
-        inside, expected, truth = [], [], []
-        for curve in plain:
-            for point in curve["curve"]:
-                share, true = point["watch"]["estimate"][kind], point["watch"][kind]
-                inside.append(share["low"] - 1e-9 <= true <= share["high"] + 1e-9)
-                expected.append(100 * share["expected"])
-                truth.append(100 * true)
-        if inside:
-            rows.append(
-                [
-                    kind.replace("_", " "),
-                    len(inside),
-                    100 * float(np.mean(inside)),
-                    float(np.mean(expected)),
-                    float(np.mean(truth)),
-                ]
-            )
     head = ["share of", "(sequence, budget) pairs", "inside the 90 % interval, %", "expected, %", "true, %"]
+    rows = _coverage(curves)
     return ["## The stopping estimate", table(head, rows)] if rows else []
 
 
