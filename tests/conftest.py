@@ -18,9 +18,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from spam_plugin.models.spam import SpamModel
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = Path(tempfile.mkdtemp(prefix="spam-plugin-tests-"))
@@ -110,3 +114,14 @@ def shared_data() -> Path:
     if not (root / "data").is_dir():
         pytest.skip(f"needs the real sequences: no folder {root / 'data'} (set SPAM_SHARED)")
     return root / "data"
+
+
+@pytest.fixture(scope="session")
+def model() -> SpamModel:
+    """The default weights, on one thread; imported only where a test asks for them, as it takes seconds."""
+    import torch
+
+    from spam_plugin.models.spam import SpamModel
+
+    torch.set_num_threads(1)
+    return SpamModel.load()

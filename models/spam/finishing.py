@@ -190,16 +190,11 @@ def _pinned(
     certain = np.where(filled.is_filled, pinned[0][filled.left_row], pinned[1][filled.left_row])
     table = (
         filled.frame, filled.track, boxes,
-        np.where(filled.is_filled, _end(own_left, own_right, filled.left_row, 1), own_left[filled.left_row]),
+        np.where(filled.is_filled, own_right[filled.left_row], own_left[filled.left_row]),
         np.where(filled.is_filled, own_left[filled.right_row], own_right[filled.left_row]),
         filled.is_filled | interpolated[filled.left_row], certain,
     )  # fmt: skip
     return table, offsets
-
-
-def _end(left: NDArray[np.int64], right: NDArray[np.int64], row: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """Kept row behind a row of the pinned table, seen from a gap after it."""
-    return (right if side else left)[row]
 
 
 def _between_drawn(track: NDArray, is_drawn: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: the default weights, small worlds, and answers about them."""
+"""What the tests of the engine share: small worlds, and answers about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import torch
 
 from spam_plugin.engine.answers import Answer, Box, Verdict
 from spam_plugin.engine.choosing import look_at
@@ -16,17 +15,6 @@ from spam_plugin.engine.pool import View
 from spam_plugin.engine.ports import VideoInput
 from spam_plugin.models.columns import Candidates, VideoInfo
 from spam_plugin.models.spam import LabelSettings, SpamModel
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def model() -> SpamModel:
-    """The default weights."""
-    return SpamModel.load()
 
 
 @dataclass(frozen=True)

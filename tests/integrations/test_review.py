@@ -9,14 +9,8 @@ from spam_plugin.integrations.fiftyone_ import api
 from spam_plugin.integrations.fiftyone_.answers import AnswerBook
 from spam_plugin.integrations.fiftyone_.queries import load_queries, shown_boxes
 from spam_plugin.models.errors import InputError, MissingError
-from spam_plugin.models.spam import SpamModel
 
 QUIET = {"progress": False}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return SpamModel.load(None, "cpu")
 
 
 def valid(video, frame=0, left=0.0, **more):

@@ -1,4 +1,4 @@
-"""What the tests of the model share: the default weights, and the easiest world that has tracks in it."""
+"""What the tests of the model share: the easiest world that has tracks in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from spam_plugin.models.columns import Candidates, VideoInfo
-from spam_plugin.models.spam import SpamModel
 
 Walkers = Callable[..., tuple[VideoInfo, Candidates, np.ndarray]]
 
@@ -17,12 +16,6 @@ Walkers = Callable[..., tuple[VideoInfo, Candidates, np.ndarray]]
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def model() -> SpamModel:
-    """The default weights."""
-    return SpamModel.load()
 
 
 @pytest.fixture(scope="session")
