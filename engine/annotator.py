@@ -15,7 +15,7 @@ from ..models.columns import Source
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
 from .pool import View, reference_box
-from .queries import Query, Question
+from .queries import Query, Question, teaches
 from .sight import FITS, ON_OBJECT, Reading, Truth, follow
 
 NEAR_ENOUGH = 1  # frames by which a track may start or end beside the truth and still be accepted
@@ -157,7 +157,7 @@ class SimulatedAnnotator:
             verdict,
             tuple(boxes),
             query=query.key,
-            believed=query.belief if _teaches(query.question, verdict) else None,
+            believed=query.belief if teaches(query.question, verdict) else None,
             source="simulated",
             when=float(self._asked),
             **rest,  # type: ignore[arg-type]
@@ -409,12 +409,6 @@ class SimulatedAnnotator:
         if known is not None:
             said.append(self._say(Verdict.SAME, query, (known, drawn[0])))
         return Reply(tuple(said), 1 + 2 * len(drawn))
-
-
-def _teaches(question: Question, verdict: Verdict) -> bool:
-    """Whether an answer says if the model was right in what it was asked about."""
-    links, objects = (Verdict.SAME, Verdict.DIFFERENT), (Verdict.VALID, Verdict.INVALID)
-    return verdict in {Question.LINK: links, Question.VALID: objects}.get(question, ())
 
 
 def _pick(boxes: Sequence[Box], chosen: NDArray[np.bool_]) -> list[Box]:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ..models.errors import InputError
-from .answers import Box
+from .answers import Box, Verdict
 
 
 class Question(str, Enum):
@@ -32,6 +32,12 @@ class Question(str, Enum):
 COST: Mapping[Question, int] = {
     Question.VALID: 1, Question.LINK: 1, Question.BOX: 2, Question.START: 2, Question.END: 2, Question.MISSING: 2
 }  # fmt: skip
+
+
+def teaches(question: Question, verdict: Verdict) -> bool:
+    """Whether an answer says if the model was right in what it was asked about."""
+    links, objects = (Verdict.SAME, Verdict.DIFFERENT), (Verdict.VALID, Verdict.INVALID)
+    return verdict in {Question.LINK: links, Question.VALID: objects}.get(question, ())
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,16 @@ class Query:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON wants them; frames count from 0."""
         return {**asdict(self), "question": self.question.value, "key": self.key, "text": self.text}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Query:
+        """The question of ``as_dict``."""
+
+        def boxes(name: str) -> tuple[Box, ...]:
+            return tuple(Box(box["frame"], tuple(box["xyxy"])) for box in values[name])
+
+        rest = {k: v for k, v in values.items() if k not in ("question", "boxes", "others", "key", "text")}
+        return cls(question=Question(values["question"]), boxes=boxes("boxes"), others=boxes("others"), **rest)
 
 
 @dataclass(frozen=True)

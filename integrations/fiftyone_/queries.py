@@ -161,15 +161,7 @@ def load_queries(dataset: fo.Dataset, out: str) -> list[Query]:
             f"dataset {dataset.name!r} has no questions about {out!r}; make them with spam-plugin queries"
         )
     last = max(own, key=lambda key: (dataset.get_run_info(key).timestamp, key))
-    return [_query(values) for values in dataset.load_run_results(last, cache=False).queries]
-
-
-def _query(values: Mapping[str, Any]) -> Query:
-    def boxes(name: str) -> tuple[Box, ...]:
-        return tuple(Box(box["frame"], tuple(box["xyxy"])) for box in values[name])
-
-    plain_values = {k: v for k, v in values.items() if k not in ("question", "boxes", "others", "key", "text")}
-    return Query(question=Question(values["question"]), boxes=boxes("boxes"), others=boxes("others"), **plain_values)
+    return [Query.from_dict(values) for values in dataset.load_run_results(last, cache=False).queries]
 
 
 def shown_boxes(query: Query, width: float, height: float) -> Iterator[Box]:
