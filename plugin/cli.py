@@ -17,6 +17,7 @@ from ..models.errors import SpamPluginError
 
 EXIT_UNEXPECTED = 1
 EXIT_USER_ERROR = 2
+EXIT_PARTLY = 3  # done but for what was named; only commands that go on after a problem exit so
 EXIT_INTERRUPTED = 130
 
 
@@ -37,6 +38,8 @@ COMMANDS: dict[str, Row] = {
     "label": Row("label", "command", "Make tracks with calibrated uncertainty of the candidates."),
     "queries": Row("queries", "command", "Choose what to ask a person next, within a budget."),
     "answer": Row("answer", "command", "Keep people's answers; the next label keeps to them."),
+    "sync": Row("sync", "command", "Send what needs people to CVAT, and bring back what they did."),
+    "webhook": Row("webhook", "command", "Synchronise whenever CVAT says that something has changed."),
     "simulate": Row("simulate", "command", "What labels would be worth after so many clicks, from ground truth."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
@@ -93,7 +96,9 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 unexpected error, 2 an error the user can mend, 130 interrupted.
+    """Run the command line and exit.
+
+    0 done, 1 unexpected error, 2 an error the user can mend, 3 done but for what was named, 130 interrupted.
 
     Args:
         args: what to parse instead of ``sys.argv[1:]``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -24,3 +25,30 @@ def progress_bar(title: str, quiet: bool = False) -> Iterator[Callable[[float, s
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share, what: bar.update(task, completed=share, description=what)
+
+
+@contextmanager
+def steps(quiet: bool = False) -> Iterator[Callable[[str, int, int, str], None]]:
+    """Shows a bar for each thing that is done, on standard error, if that is a terminal.
+
+    Args:
+        quiet: show nothing.
+
+    Yields:
+        What is to be called with what is being done, how many are done, of how many, and which.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[which]}", style="dim"))  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int, which: str) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total, which=which)
+            bar.update(tasks[what], completed=done, total=total, which=which)
+
+        yield tell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,19 @@ def check_ours(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
     Raises:
         InputError: if a field of one of these names exists that labelling into this very field did not make.
     """
-    paths = [prefix + fields.out, *(fields.summary(name) for name in _SUMMARY)]
+    _check_owner(dataset, [prefix + fields.out, *(fields.summary(name) for name in _SUMMARY)], fields)
+
+
+def check_summary(dataset: fo.Dataset, fields: OutputFields, *names: str) -> None:
+    """Makes sure of the same for some fields of the videos; the field of tracks may be a user's own.
+
+    Raises:
+        InputError: if such a field exists that this plugin did not make for this very field of tracks.
+    """
+    _check_owner(dataset, [fields.summary(name) for name in names], fields)
+
+
+def _check_owner(dataset: fo.Dataset, paths: Sequence[str], fields: OutputFields) -> None:
     for path in paths:
         found = dataset.get_field(path)
         if found is not None and (found.info or {}).get(OWNER) != fields.out:
@@ -84,15 +96,52 @@ def check_ours(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
 
 def declare(dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
     """Declares all fields with their descriptions, so that the App's sidebar filters them, and marks them as ours."""
-    path, owner = prefix + fields.out, {OWNER: fields.out}
-    declare_detections(dataset, path, _ATTRIBUTES, "tracks; index and instance say which box is whose", owner)
+    declare_tracks(dataset, prefix + fields.out, "tracks; index and instance say which box is whose", fields.out)
+    declare_summary(dataset, fields, *_SUMMARY)
+
+
+def declare_tracks(dataset: fo.Dataset, path: str, description: str | None = None, owner: str | None = None) -> None:
+    """Declares what boxes of tracks carry; what is declared already stays as it is.
+
+    Args:
+        dataset: that the field is in.
+        path: of the field of tracks, with ``frames.``.
+        description: of the field, if it has to be made.
+        owner: name to mark the field with as ours, if it has to be made.
+    """
+    declare_detections(dataset, path, _ATTRIBUTES, description, {OWNER: owner} if owner is not None else None)
     if dataset.get_field(f"{path}.detections.instance") is None:
-        add = dataset.add_frame_field if prefix else dataset.add_sample_field
-        name, meaning = f"{fields.out}.detections.instance", "the track, as the App follows it"
+        add = dataset.add_frame_field if path.startswith("frames.") else dataset.add_sample_field
+        name, meaning = f"{path.removeprefix('frames.')}.detections.instance", "the track, as the App follows it"
         add(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Instance, description=meaning)
-    for name, (kind, meaning) in _SUMMARY.items():
+
+
+def undeclared(dataset: fo.Dataset, path: str) -> list[str]:
+    """Names of what ``declare_tracks`` would add to the boxes of a field.
+
+    Raises:
+        InputError: if the boxes have an attribute of such a name that is of another type.
+    """
+    lacking = []
+    for name, kind in {**{name: kind for name, (kind, _) in _ATTRIBUTES.items()}, "instance": None}.items():
+        found = dataset.get_field(f"{path}.detections.{name}")
+        if found is None:
+            lacking.append(name)
+        elif kind is not None and not isinstance(found, kind):
+            raise InputError(
+                f"boxes in field {path!r} of dataset {dataset.name!r} have an attribute {name!r} of type "
+                f"{type(found).__name__}, where this plugin would write a {kind.__name__}; rename it "
+                f"(dataset.rename_{'frame' if path.startswith('frames.') else 'sample'}_field)"
+            )
+    return lacking
+
+
+def declare_summary(dataset: fo.Dataset, fields: OutputFields, *names: str) -> None:
+    """Declares fields of the videos, and marks them as ours."""
+    for name in names:
         if dataset.get_field(fields.summary(name)) is None:
-            dataset.add_sample_field(fields.summary(name), kind, description=meaning, info=owner)
+            kind, meaning = _SUMMARY[name]
+            dataset.add_sample_field(fields.summary(name), kind, description=meaning, info={OWNER: fields.out})
 
 
 def write_summary(
@@ -114,13 +163,12 @@ def write_summary(
 
 def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:
     """Saves the views "most uncertain", "in review" and "reviewed"; a view of a user's with such a name stays."""
-    status = fields.summary("review_status")
-    labelled = dataset.exists(fields.summary("model_version"))
-    for name, view in {
-        "most uncertain": labelled.sort_by(fields.summary("max_uncertainty"), reverse=True),
-        IN_REVIEW: dataset.match(F(status) == IN_REVIEW),
-        REVIEWED: dataset.match(F(status) == REVIEWED),
-    }.items():
+    status, version = fields.summary("review_status"), fields.summary("model_version")
+    views = {name: dataset.match(F(status) == name) for name in (IN_REVIEW, REVIEWED)}
+    if dataset.get_field(version) is not None:  # else the tracks are a user's own
+        labelled = dataset.exists(version)
+        views = {"most uncertain": labelled.sort_by(fields.summary("max_uncertainty"), reverse=True), **views}
+    for name, view in views.items():
         full = fields.view(name)
         mark = f"Made by spam-plugin for field {fields.out}"
         if dataset.has_saved_view(full) and dataset.get_saved_view_info(full)["description"] != mark:

@@ -12,7 +12,7 @@ What is written is what FiftyOne itself would write: see ``Detection.to_mongo_di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,6 +21,7 @@ from bson import ObjectId
 from pymongo import UpdateMany, UpdateOne
 
 BOXES_PER_WRITE = 20_000  # about 15 MB of dictionaries: large enough for speed, small enough to forget
+FRAMES_PER_CHANGE = 400  # frames whose boxes are read, changed and written at one time
 
 Attributes = Mapping[str, tuple[type[fo.Field], str]]
 
@@ -148,6 +149,58 @@ def write_image_labels(
                 for sample, found in chunk
             ]
         )
+
+
+def change_labels(
+    dataset: fo.Dataset,
+    field: str,
+    keys: Sequence[tuple[str | ObjectId, int | None]],
+    change: Callable[[int, list[dict[str, Any]]], list[dict[str, Any]] | None],
+) -> None:
+    """Changes the ``Detections`` field of some frames, or of some images, and nothing else of them.
+
+    Args:
+        dataset: the dataset, with ``field`` declared (``declare_detections``).
+        field: its name, without ``"frames."``.
+        keys: (sample id, 1-based frame number) of the frames, all of one sample, or (sample id, None) of image samples.
+        change: is given a place in ``keys`` and the raw boxes that are there, and returns those that are to be there,
+            or None for no change; it may change what it is given. Frames that do not exist are made for new boxes.
+    """
+    on_frames = bool(keys) and keys[0][1] is not None
+    for start in range(0, len(keys), FRAMES_PER_CHANGE):
+        some = keys[start : start + FRAMES_PER_CHANGE]
+        found = _present(dataset, field, some)
+        now = datetime.now(timezone.utc)
+        updates = []
+        for at, (sample, number) in enumerate(some, start):
+            there = found.get((ObjectId(sample), number))
+            boxes = change(at, there.get("detections") or [] if there else [])
+            if boxes is None:
+                continue
+            # What else a user has put on the list of boxes stays where there is a list.
+            value = {f"{field}.detections": boxes} if there else {field: detections_dict(boxes)}
+            update = {"$set": {**value, "last_modified_at": now}}
+            if on_frames:
+                update["$setOnInsert"] = {"created_at": now, "_dataset_id": dataset._doc.id}
+            updates.append(UpdateOne(_place(sample, number), update, upsert=on_frames))
+        if updates:
+            dataset._bulk_write(updates, frames=on_frames)
+
+
+def _present(
+    dataset: fo.Dataset, field: str, keys: Sequence[tuple[str | ObjectId, int | None]]
+) -> dict[tuple[ObjectId, int | None], dict[str, Any] | None]:
+    """(sample id, frame number) -> what the field holds there."""
+    if keys[0][1] is None:
+        query: dict[str, Any] = {"_id": {"$in": [ObjectId(sample) for sample, _ in keys]}}
+        return {(one["_id"], None): one.get(field) for one in dataset._sample_collection.find(query, {field: 1})}
+    query = {"_sample_id": ObjectId(keys[0][0]), "frame_number": {"$in": [number for _, number in keys]}}
+    frames = dataset._frame_collection.find(query, {"_sample_id": 1, "frame_number": 1, field: 1})
+    return {(one["_sample_id"], one["frame_number"]): one.get(field) for one in frames}
+
+
+def _place(sample: str | ObjectId, number: int | None) -> dict[str, Any]:
+    return {"_id": ObjectId(sample)} if number is None else {"_sample_id": ObjectId(sample), "frame_number": number}
 
 
 def write_sample_values(

@@ -1,0 +1,200 @@
+"""A FiftyOne dataset and a CVAT project kept the same: what a notebook, the command line and the App call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fiftyone.core.collections import SampleCollection
+
+from ...engine.desk.context import Context, SyncReport, SyncSettings, Tell
+from ...engine.desk.ports import LostError
+from ...engine.desk.sync import JobStatus, forget, settle, statuses, synchronise
+from ...models.errors import InputError
+from ..fiftyone_.dataset import open_dataset
+from ..fiftyone_.desk import FiftyOneDesk
+from ..fiftyone_.fields import DEFAULT_OUT, OutputFields
+from ..fiftyone_.journal import SyncJournal
+from .client import Access
+from .desk import CvatDesk
+
+Remote = tuple[str, Path, str]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Which field of which dataset goes to which server.
+
+    Attributes:
+        dataset: the dataset or view, or its name.
+        out: field of tracks.
+        view: only the videos of this view, or saved view.
+        attributes: attributes of the boxes that people see and change, too; None for all that were declared.
+        remote: ("share" or the id of a cloud storage, folder here, folder there): media are not uploaded, but named.
+        access: to the server; None to take it from the environment.
+        secrets: where to look before the environment, e.g. a FiftyOne plugin's secrets.
+    """
+
+    dataset: SampleCollection | str
+    out: str = DEFAULT_OUT
+    view: SampleCollection | str | None = None
+    attributes: Sequence[str] | None = None
+    remote: Remote | None = None
+    access: Access | None = None
+    secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+
+    def collection(self) -> SampleCollection:
+        """The dataset or view itself."""
+        view = self.view if isinstance(self.view, str) else None
+        if isinstance(self.dataset, str):
+            opened = open_dataset(self.dataset, view)
+        else:
+            opened = open_dataset(self.dataset._dataset.name, view) if view else self.dataset
+        return self.view if self.view is not None and not isinstance(self.view, str) else opened
+
+
+@contextmanager
+def open_link(link: Link, tell: Tell | None = None, settings: SyncSettings | None = None) -> Iterator[Context]:
+    """Everything that a synchronisation needs, with the session closed at the end.
+
+    Args:
+        link: what goes where.
+        tell: told what is being done.
+        settings: of the synchronisation.
+
+    Raises:
+        MissingError: for a dataset, view or field that is not there, or credentials that are not set.
+        DeskError: for a server that cannot be used.
+    """
+    collection = link.collection()
+    fields = OutputFields(link.out.removeprefix("frames."))
+    store = FiftyOneDesk(collection, fields.out, link.attributes, link.remote)
+    journal = SyncJournal(collection._dataset, fields.out)
+    access = link.access or Access.from_environment(link.secrets)
+    with CvatDesk(access) as desk:
+        yield Context(
+            desk, store, journal, settings or SyncSettings(), project_name(collection, fields.out),
+            SyncReport(url=desk.url), tell or (lambda *_: None),
+        )  # fmt: skip
+
+
+def project_name(collection: SampleCollection, out: str) -> str:
+    """What the project is called: the same for the same dataset and field, whoever asks."""
+    dataset = collection._dataset
+    return f"{dataset.name}, {out} [{str(dataset._doc.id)[-6:]}]"
+
+
+def sync(link: Link, settings: SyncSettings | None = None, tell: Tell | None = None) -> SyncReport:
+    """Bring back what people did in CVAT, and send what needs them.
+
+    Called again, it goes on where it was: nothing is sent or written twice. If it is killed, at whatever moment, the
+    next call finishes what was begun.
+
+    Args:
+        link: which dataset, field and server.
+        settings: what is wanted; None for the defaults.
+        tell: told what is being done: (what, how many are done, of how many, which).
+
+    Raises:
+        MissingError: for a dataset, view or field that is not there, or credentials that are not set.
+        InputError: for settings that cannot be, or labels that cannot be sent.
+        DeskError: for a server that cannot be used at all; what concerns single videos or jobs is in the report.
+    """
+    with open_link(link, tell, settings) as ctx:
+        return synchronise(ctx.desk, ctx.store, ctx.journal, ctx.name, ctx.settings, tell)
+
+
+def sync_status(link: Link) -> list[JobStatus]:
+    """Where every job stands; changes nothing."""
+    with open_link(link) as ctx:
+        ctx.desk.check()
+        return statuses(ctx)
+
+
+def settle_conflicts(link: Link, winner: str, video: str | None = None, track: int | None = None) -> int:
+    """Settle what two people disagree about; see ``engine.desk.sync.settle``. Needs no server."""
+    collection = link.collection()
+    out = OutputFields(link.out.removeprefix("frames.")).out
+    store, journal = FiftyOneDesk(collection, out, link.attributes, link.remote), SyncJournal(collection._dataset, out)
+    nobody: CvatDesk = None  # type: ignore[assignment]
+    return settle(Context(nobody, store, journal, SyncSettings(), ""), winner, video, track)
+
+
+def forget_project(link: Link) -> int:
+    """Forget the project; labels and answers stay, and so does the project in CVAT. Needs no server."""
+    collection = link.collection()
+    return forget(SyncJournal(collection._dataset, OutputFields(link.out.removeprefix("frames.")).out))
+
+
+def watch(
+    link: Link,
+    settings: SyncSettings | None = None,
+    *,
+    every: float = 60.0,
+    wake: threading.Event | None = None,
+    stop: threading.Event | None = None,
+    on_report: Callable[[SyncReport], None] | None = None,
+    on_trouble: Callable[[Exception], None] | None = None,
+    tell: Tell | None = None,
+) -> None:
+    """Synchronise whenever people have finished something, until told to stop.
+
+    A look costs one request for the jobs that changed since the last one. A server that does not answer is asked again
+    later.
+
+    Args:
+        link: which dataset, field and server.
+        settings: what is wanted; None for the defaults.
+        every: seconds between two looks.
+        wake: set by somebody who knows that there is something to see, e.g. a webhook.
+        stop: set to end.
+        on_report: told what every synchronisation did.
+        on_trouble: told when the server did not answer.
+        tell: told what is being done.
+
+    Raises:
+        InputError: for a time that is not positive.
+    """
+    if not every > 0:
+        raise InputError(f"every {every:g} s is no time to look at the server; it must be more than 0")
+    wake, stop = wake or threading.Event(), stop or threading.Event()
+    settings = settings or SyncSettings()
+    since: str | None = None
+    first = True
+    while not stop.is_set():
+        try:
+            with open_link(link, tell, settings) as ctx:
+                while not stop.is_set():
+                    found, since = _news(ctx, since)
+                    if first or found:
+                        report = synchronise(ctx.desk, ctx.store, ctx.journal, ctx.name, settings, tell)
+                        first = False
+                        if on_report is not None:
+                            on_report(report)
+                        # What the round itself has changed is not news.
+                        _, since = _news(ctx, since)
+                    wake.wait(every)
+                    wake.clear()
+        except LostError as error:
+            if on_trouble is None:
+                raise
+            on_trouble(error)
+            stop.wait(every)
+
+
+def _news(ctx: Context, since: str | None) -> tuple[bool, str | None]:
+    """Whether a job came into a state that is wanted since the last look, and the time of the last change."""
+    if ctx.project is None:
+        return False, since
+    jobs = ctx.desk.jobs(ctx.project, since=since)
+    wanted = [job for job in jobs if job.state in ctx.settings.states]
+    news = any((note := ctx.job_note(job.id)) is not None and note.updated != job.updated for job in wanted)
+    return news, max([since or "", *(job.updated for job in jobs)]) or None
+
+
+def only_pull(settings: SyncSettings) -> SyncSettings:
+    """The settings of a synchronisation that sends nothing."""
+    return replace(settings, pull=True, push=False)
