@@ -133,9 +133,11 @@ def _origins(
     moved[origin >= 0] = False
     free = (origin[rows] < 0) & ~np.isin(sources, origin)
     assign(origin, rows[free & own], sources[free & own], np.ones((free & own).sum()))
-    # Tracks of which nothing is left by name may have been merged into others, or drawn again.
+    # Tracks of which nothing is left by name may have been merged into others, or drawn again; a track without a name
+    # may be any that was sent.
     orphans = np.array(sorted(touched - set(parent.tolist())), np.int64)
-    free = (origin[rows] < 0) & ~np.isin(sources, origin) & np.isin(sent.track[sources], orphans)
+    free = (origin[rows] < 0) & ~np.isin(sources, origin)
+    free &= np.isin(sent.track[sources], orphans) | (parent[found.track[rows]] < 0)
     overlap = paired_iou(found.xyxy[rows[free]], sent.xyxy[sources[free]])
     good = overlap >= SAME_OBJECT
     assign(origin, rows[free][good], sources[free][good], overlap[good])

@@ -13,6 +13,7 @@ from .labels import Labels
 from .pairs import SAME_OBJECT
 
 if TYPE_CHECKING:
+    from .diff import JobDiff
     from .merging import Laid
 
 Piece = tuple[int, int]  # job, place of the track on its sheet
@@ -57,6 +58,14 @@ class Identities:
     frames: Mapping[int, tuple[int, int]]
     torn_classes: Mapping[int, tuple[str, str]]
     numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _End:
+    """What a track that was sent to a job is at one of the job's borders: a track there, and frames to its next box."""
+
+    place: int
+    doubt: int
 
 
 @dataclass
@@ -156,7 +165,7 @@ def _chains(
             found = touched.setdefault(int(labels.track[row]), {}).setdefault(at, [])
             if row not in found:
                 found.append(row)
-    links = []
+    links: list[tuple[int, int, int]] = []  # how doubtful, earlier, later
     for number, by_job in sorted(touched.items()):
         order = sorted(by_job)
         starts = np.array([jobs[at].back.diff.base.start for at in order])
@@ -171,34 +180,45 @@ def _chains(
             node = forest.nodes[runs[run]]
             node.boxes[frame] = row
             node.wants[number] = min(frame, node.wants.get(number, LATE))
-        before = runs.get(0)
+        before: int | None = runs.get(0)
+        doubt = 0
         last: set[int] = set()
         for k, at in enumerate(order, 1):
             sent = sorted(by_job[at], key=lambda row: int(labels.frame[row]))
-            kept = [owners[row][at] for row in sent if at in owners.get(row, {})]
-            ends = (kept[0], kept[-1]) if kept else _children(jobs[at], sent)
+            ends = _ends(jobs[at], sent, [owners.get(row, {}).get(at, -1) for row in sent])
             if ends is not None:
-                first, final = (node_of[at, place] for place in ends)
+                first, final = (node_of[at, end.place] for end in ends)
                 if before is not None and not (last & set(sent)):
-                    links.append((before, first))
-                before = final
+                    links.append((doubt + ends[0].doubt, before, first))
+                before, doubt = final, ends[1].doubt
             last = set(sent)
             if k in runs:
                 if before is not None:
-                    links.append((before, runs[k]))
-                before = runs[k]
-    return links
+                    links.append((doubt, before, runs[k]))
+                before, doubt = runs[k], 0
+    # What is sure comes first: where two claim one continuation, the one whose box is at the border has it.
+    return [(one, other) for _, one, other in sorted(links)]
 
 
-def _children(job: Laid, sent: Sequence[int]) -> tuple[int, int] | None:
-    """First and last track at the desk that goes by the name of a track of which no box is left."""
+def _ends(job: Laid, sent: Sequence[int], owner: Sequence[int]) -> tuple[_End, _End] | None:
+    """The tracks at the desk that go on to the left and to the right of a job as a track did that was sent.
+
+    Args:
+        job: its sheet.
+        sent: rows of the track that were sent to it, by frame.
+        owner: for each the track that has it now, or -1.
+    """
     diff = job.back.diff
     of = set(diff.sent.track[np.isin(job.sent_row, np.array(sent, np.int64))].tolist())
-    places = [place for place, parent in enumerate(diff.parent.tolist()) if parent in of and not diff.same[place]]
-    if not places:
-        return None
-    places.sort(key=lambda place: int(diff.theirs[place].frame[0]))
-    return places[0], places[-1]
+    named = [place for place, parent in enumerate(diff.parent.tolist()) if parent in of and not diff.same[place]]
+    named.sort(key=lambda place: int(diff.theirs[place].frame[0]))
+    ends = []
+    for side, by_name in ((owner, named[:1]), (owner[::-1], named[-1:])):
+        # The box at the border; where that is gone, the nearest one that is there; else whatever goes by the name.
+        kept = next((at for at, place in enumerate(side) if place >= 0), -1)
+        place = side[kept] if kept >= 0 else (by_name or [-1])[0]
+        ends.append(_End(place, kept if kept >= 0 else LATE))
+    return (ends[0], ends[1]) if ends[0].place >= 0 else None
 
 
 def _want_parents(labels: Labels, jobs: Sequence[Laid], forest: _Forest, node_of: Mapping[Piece, int]) -> None:
@@ -219,10 +239,13 @@ def _stitch(
 ) -> None:
     """Joins what was drawn up to a job's border with what goes on behind it."""
     drawn_in = {row.frame for row in rows if row.row < 0}
+    if not drawn_in:
+        return
+    known = {int(labels.track[row]) for job in jobs for row in job.sent_row[job.sent_row >= 0].tolist()}
     borders = {job.back.diff.base.stop for job in jobs} | {job.back.diff.base.start - 1 for job in jobs}
     for border in sorted(border for border in borders if drawn_in & {border, border + 1}):
-        ending = _at_border(labels, jobs, rows, forest, border, last=True)
-        starting = _at_border(labels, jobs, rows, forest, border + 1, last=False)
+        ending = _at_border(labels, jobs, rows, forest, known, border, last=True)
+        starting = _at_border(labels, jobs, rows, forest, known, border + 1, last=False)
         pairs = []
         for one, box, label, drawn in ending:
             for other, box2, label2, drawn2 in starting:
@@ -236,7 +259,7 @@ def _stitch(
 
 
 def _at_border(
-    labels: Labels, jobs: Sequence[Laid], rows: Sequence[Row], forest: _Forest, frame: int, last: bool
+    labels: Labels, jobs: Sequence[Laid], rows: Sequence[Row], forest: _Forest, known: set[int], frame: int, last: bool
 ) -> list[tuple[int, np.ndarray, str, bool]]:
     """What ends, or starts, in a frame: node (-1 - row for a track that nobody touched), box, class, whether drawn."""
     out = []
@@ -255,7 +278,7 @@ def _at_border(
     for row in labels.between(frame, frame).tolist():
         number = int(labels.track[row])
         own = labels.frame[labels.track == number]
-        untouched = row not in held and number > 0
+        untouched = row not in held and number > 0 and number not in known
         if untouched and frame == (own.max() if last else own.min()):
             node = _Node({int(f): int(r) for f, r in zip(own, np.flatnonzero(labels.track == number), strict=True)})
             node.wants[number] = int(own.min())
@@ -317,15 +340,22 @@ def _label(node: _Node, jobs: Sequence[Laid], labels: Labels, number: int) -> tu
     drawn: list[str] = []
     for at, place in sorted(node.pieces, reverse=True):
         diff = jobs[at].back.diff
-        of = int(diff.parent[place])
         label = diff.theirs[place].label
         drawn.append(label)
-        if of >= 0 and label != diff.base.tracks[of].label:
+        before = _labels_before(diff, place)
+        if before - {label}:
             given.append(label)
     if given:
         other = next((label for label in given if label != given[0]), "")
         return given[0], other
     own = {labels.label[box] for box in node.boxes.values() if box >= 0}
-    if len(own) > 1 or (not own and drawn):  # joined by people, or drawn by them
-        return (drawn[-1] if drawn else sorted(own)[0]), ""
-    return "", ""
+    if len(own) == 1:
+        return own.pop(), ""
+    return (drawn[-1] if drawn else min(own, default="")), ""  # joined by people, or drawn by them
+
+
+def _labels_before(diff: JobDiff, place: int) -> set[str]:
+    """Classes of the tracks that were sent and that a track at the desk is made of."""
+    origin = diff.origin[diff.found.track == place]
+    of = diff.sent.track[origin[origin >= 0]].tolist() or [int(diff.parent[place])]
+    return {diff.base.tracks[one].label for one in of if one >= 0}

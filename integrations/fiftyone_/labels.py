@@ -57,8 +57,8 @@ def read_labels(
     """
     frames: list[int] = []
     boxes: list[dict[str, Any]] = []
-    for frame, found in video_documents(video, field, [*_KEYS, *attributes.kinds]):
-        frames += [frame] * len(found)
+    for shown_in, found in video_documents(video, field, [*_KEYS, *attributes.kinds]):
+        frames += [shown_in] * len(found)
         boxes += found
     frame = np.array(frames, np.int64)
     xyxy = four_columns([box.get("bounding_box") for box in boxes]) * ([info.width, info.height] * 2)

@@ -36,15 +36,25 @@ class Reviewer:
         self.job, self.start, self.stop = job["id"], job["start_frame"], job["stop_frame"]
         self.labels, self._uids = labels, uid_attributes
         self.tracks: list[Track] = api.tracks(self.job)
-        self._trash: list[tuple[Track, Object, list[Row]]] = []
-        self.object: dict[int, Object] = {}
+        self._trash: list[tuple[Track, Object, dict[int, Row], int]] = []
+        self._first: dict[int, Object] = {}  # object of a track when it was made or loaded
+        self._rows: dict[int, dict[int, Row]] = {}  # boxes that a track shows
+        self._complex: set[int] = set()  # tracks that were cut, joined or renamed
+        self._hidden: dict[tuple[int, int], Row] = {}
         self.done: dict[str, int] = {}
         self._drawn = 0
         for track in self.tracks:
-            thing = world.by_uid[self._uid(track)]
-            self.object[track["id"]] = thing
+            thing = self._first[track["id"]] = world.by_uid[self._uid(track)]
+            self._rows[track["id"]] = {frame: thing.rows[frame] for frame in self.shown(track)}
             for frame, box in self.shown(track).items():
                 thing.rows[frame].sent = thing.rows[frame].shown = box
+
+    def object(self, track: Track) -> Object:
+        """What a track shows: others may have cut or joined it in their jobs meanwhile."""
+        rows = self._rows[track["id"]]
+        owner = rows[min(rows)].owner if rows else self._first[track["id"]]
+        assert owner is not None
+        return owner
 
     def _uid(self, track: Track) -> str:
         return next(a["value"] for a in track["attributes"] if a["spec_id"] in self._uids)
@@ -77,27 +87,26 @@ class Reviewer:
 
     def _save(self, track: Track, shapes: list[dict[str, Any]], **changes: Any) -> bool:
         """Sends a track with these keyframes, and enters into the world what is seen now."""
-        before = self.shown(track)
         new = {**track, "shapes": shapes, "frame": shapes[0]["frame"], "source": "semi-auto", **changes}
         after = self.shown(new)
         if not after:
             return False
         saved = self.api.change(self.job, "update", [new])[0]
         self.tracks[self.tracks.index(track)] = saved
-        self._enter(self.object[track["id"]], before, after)
+        self._enter(track["id"], self.object(track), after)
         return True
 
-    def _enter(self, thing: Object, before: dict[int, Xyxy], after: dict[int, Xyxy]) -> None:
-        for frame in set(before) - set(after):
-            row = thing.rows.pop(frame)
-            self._gone = getattr(self, "_gone", {})
-            self._gone[id(thing), frame] = row
+    def _enter(self, track: int, thing: Object, after: dict[int, Xyxy]) -> None:
+        """Enters into the world what a track shows now."""
+        rows = self._rows.setdefault(track, {})
+        for frame in set(rows) - set(after):
+            self._hidden[track, frame] = rows.pop(frame)
+            del thing.rows[frame]
         for frame, box in after.items():
-            row = thing.rows.get(frame)
-            if row is None:
-                row = getattr(self, "_gone", {}).pop((id(thing), frame), None) or Row(frame, None, None, None)
-                thing.rows[frame] = row
-            row.shown = box
+            if frame not in rows:
+                rows[frame] = self._hidden.pop((track, frame), None) or Row(frame, None, None, None)
+                thing.add(rows[frame])
+            rows[frame].shown = box
 
     def _pick(self, least: int = 4) -> tuple[Track, dict[int, Xyxy]] | None:
         able = [(track, shown) for track in self.tracks if len(shown := self.shown(track)) >= least]
@@ -169,7 +178,7 @@ class Reviewer:
         return self._save(track, back)
 
     def _begin_later(self) -> bool:
-        if not (found := self._pick(8)):
+        if not (found := self._pick(8)) or self._is_complex(found[0]):
             return False
         track, shown = found
         frames = sorted(shown)
@@ -178,7 +187,7 @@ class Reviewer:
         return self._save(track, shapes)
 
     def _end_earlier(self) -> bool:
-        if not (found := self._pick(8)):
+        if not (found := self._pick(8)) or self._is_complex(found[0]):
             return False
         track, shown = found
         frames = sorted(shown)
@@ -199,26 +208,39 @@ class Reviewer:
         if not self.tracks:
             return False
         track = self.rng.choice(self.tracks)
+        if set(self.object(track).rows) != set(self._rows[track["id"]]):
+            return False  # a class is the whole object's, and what is cut off in another job would have it or not
         other = self.rng.choice([key for key in self.labels if key != track["label_id"]])
         shapes = [{**shape, "attributes": []} for shape in track["shapes"]]
         if self._save(track, shapes, label_id=other, attributes=[]):
-            self.object[track["id"]].label = self.labels[other]
+            self.object(track).label = self.labels[other]
+            self._complex.add(track["id"])
             return True
         return False
 
     # --- whole tracks
 
-    def _create(self, shapes: list[dict[str, Any]], like: Track, thing: Object, **changes: Any) -> Track:
-        track = without_ids({**like, "shapes": shapes, "frame": shapes[0]["frame"], "source": "manual", **changes})
+    def _create(self, shapes: list[dict[str, Any]], like: Track, thing: Object, rows: dict[int, Row]) -> Track:
+        """Sends a new track made of these boxes of an object, and enters into the world what it shows."""
+        track = without_ids({**like, "shapes": shapes, "frame": shapes[0]["frame"], "source": "manual"})
         saved = self.api.change(self.job, "create", [track])[0]
         self.tracks.append(saved)
-        self.object[saved["id"]] = thing
+        self._first[saved["id"]] = thing
+        self._rows[saved["id"]] = rows
+        if rows:
+            self._complex.add(saved["id"])
+            self.world.shuffles += 1
+        self._enter(saved["id"], thing, self.shown(saved))
         return saved
 
-    def _remove(self, *tracks: Track) -> None:
+    def _remove(self, *tracks: Track) -> dict[int, Row]:
+        """Deletes tracks; what they showed is left for others to show."""
         self.api.change(self.job, "delete", list(tracks))
+        rows: dict[int, Row] = {}
         for track in tracks:
             self.tracks.remove(track)
+            rows.update(self._rows.pop(track["id"]))
+        return rows
 
     def _halves(self, track: Track, frame: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         points = list(self.shown(track)[frame])
@@ -238,13 +260,13 @@ class Reviewer:
         if not (found := self._split_frame()):
             return False
         track, frame = found
-        thing = self.object[track["id"]]
+        thing = self.object(track)
         first, second = self._halves(track, frame)
-        self._remove(track)
+        rows = self._remove(track)
         other = thing.cut(frame)
         self.world.objects.append(other)
-        self._create(first, track, thing)
-        self._create(second, track, other)
+        self._create(first, track, thing, {f: row for f, row in rows.items() if f < frame})
+        self._create(second, track, other, {f: row for f, row in rows.items() if f >= frame})
         return True
 
     def _merge(self) -> bool:
@@ -252,7 +274,7 @@ class Reviewer:
         pairs = []
         for one in self.tracks:
             for other in self.tracks:
-                a, b = self.object[one["id"]], self.object[other["id"]]
+                a, b = self.object(one), self.object(other)
                 if a is b or one["label_id"] != other["label_id"] or not a.rows or not b.rows:
                     continue
                 if max(a.rows) < min(b.rows):
@@ -260,18 +282,14 @@ class Reviewer:
         if not pairs:
             return False
         one, other = self.rng.choice(pairs)
-        a, b = self.object[one["id"]], self.object[other["id"]]
+        a, b = self.object(one), self.object(other)
         seam = other["shapes"][0]["frame"]
         shapes = [copy.deepcopy(s) for s in one["shapes"] if s["frame"] < seam] + copy.deepcopy(other["shapes"])
-        before = {**self.shown(one), **self.shown(other)}
-        self._remove(one, other)
-        a.rows.update(b.rows)
+        rows = self._remove(one, other)
+        for row in b.rows.values():
+            a.add(row)
         self.world.objects.remove(b)
-        for track, thing in list(self.object.items()):
-            if thing is b:
-                self.object[track] = a
-        merged = self._create(shapes, one, a)
-        self._enter(a, before, self.shown(merged))
+        self._create(shapes, one, a, rows)
         return True
 
     def _swap(self) -> bool:
@@ -282,49 +300,58 @@ class Reviewer:
                 if one["id"] < other["id"] and one["label_id"] == other["label_id"]:
                     both = set(self.shown(one)) & set(self.shown(other))
                     frames = [f for f in both if f - 1 in both and f > self.start + 1]
-                    if len(frames) > 4 and self.object[one["id"]] is not self.object[other["id"]]:
+                    if len(frames) > 4 and self.object(one) is not self.object(other):
                         able.append((one, other, sorted(frames)))
         if not able:
             return False
         one, other, frames = self.rng.choice(able)
         frame = self.rng.choice(frames)
-        a, b = self.object[one["id"]], self.object[other["id"]]
-        # What one of them is elsewhere in this job as a track of its own would be cut with it.
-        if sum(thing is a or thing is b for track, thing in self._live()) != 2:
-            return False
-        first_a, second_a = self._halves(one, frame)
-        first_b, second_b = self._halves(other, frame)
-        self._remove(one, other)
+        a, b = self.object(one), self.object(other)
+        # A careful person pins both where they still are right, as boxes would glide over to the other object.
+        first_a, second_a = self._halves({**one, "shapes": self._pinned(one, frame - 1)}, frame)
+        first_b, second_b = self._halves({**other, "shapes": self._pinned(other, frame - 1)}, frame)
+        rows_a, rows_b = self._remove(one), self._remove(other)
         late_a, late_b = a.cut(frame), b.cut(frame)
-        a.rows.update(late_b.rows)
-        b.rows.update(late_a.rows)
-        self._create([*first_a[:-1], *second_b], one, a)
-        self._create([*first_b[:-1], *second_a], other, b)
+        for row in late_b.rows.values():
+            a.add(row)
+        for row in late_a.rows.values():
+            b.add(row)
+        self._create([*first_a[:-1], *second_b], one, a, _spliced(rows_a, rows_b, frame))
+        self._create([*first_b[:-1], *second_a], other, b, _spliced(rows_b, rows_a, frame))
         return True
 
-    def _live(self) -> list[tuple[Track, Object]]:
-        return [(track, self.object[track["id"]]) for track in self.tracks]
+    def _pinned(self, track: Track, frame: int) -> list[dict[str, Any]]:
+        return self._keyed(track, frame, list(self.shown(track)[frame]))
 
     def _delete(self) -> bool:
-        if len(self.tracks) < 3:
+        able = [track for track in self.tracks if not self._is_complex(track)]
+        if len(self.tracks) < 3 or not able:
             return False
-        track = self.rng.choice(self.tracks)
-        thing = self.object[track["id"]]
-        rows = [thing.rows.pop(frame) for frame in self.shown(track)]
-        self._remove(track)
-        self._trash.append((track, thing, rows))
+        track = self.rng.choice(able)
+        thing = self.object(track)
+        rows = self._remove(track)
+        for frame in rows:
+            del thing.rows[frame]
+        self._trash.append((track, thing, rows, self.world.shuffles))
         return True
+
+    def _is_complex(self, track: Track) -> bool:
+        """What is cut, joined or renamed and then deleted leaves no trace of it for the jobs beside."""
+        alone = set(self.object(track).rows) == set(self._rows[track["id"]])
+        return track["id"] in self._complex and not alone
 
     def _undo(self) -> bool:
         """Takes a deletion back, which makes a new track."""
         if not self._trash:
             return False
-        track, thing, rows = self._trash.pop()
-        if thing not in self.world.objects or any(row.frame in thing.rows for row in rows):
+        track, thing, rows, shuffles = self._trash.pop()
+        if shuffles != self.world.shuffles or thing not in self.world.objects or set(rows) & set(thing.rows):
             return False
-        for row in rows:
-            thing.rows[row.frame] = row
-        self._create(track["shapes"], track, thing)
+        if self.labels[track["label_id"]] != thing.label:
+            return False  # it was given another class in another job
+        for row in rows.values():
+            thing.add(row)
+        self._create(track["shapes"], track, thing, rows)
         return True
 
     def _draw(self) -> bool:
@@ -343,7 +370,7 @@ class Reviewer:
         thing = Object(self.labels[key])
         self.world.objects.append(thing)
         like = {"label_id": key, "group": 0, "attributes": [], "elements": []}
-        self._enter(thing, {}, self.shown(self._create(shapes, like, thing)))
+        self._create(shapes, like, thing, {})
         return True
 
     def _reimport(self) -> bool:
@@ -352,6 +379,12 @@ class Reviewer:
         self.api.replace(self.job, before)
         self.tracks = self.api.tracks(self.job)
         assert len(self.tracks) == len(before)
-        things = [self.object[track["id"]] for track in before]
-        self.object = {track["id"]: thing for track, thing in zip(self.tracks, things, strict=True)}
+        rows, first = self._rows, self._first
+        self._complex = {new["id"] for old, new in zip(before, self.tracks, strict=True) if old["id"] in self._complex}
+        self._rows = {new["id"]: rows[old["id"]] for old, new in zip(before, self.tracks, strict=True)}
+        self._first = {new["id"]: first[old["id"]] for old, new in zip(before, self.tracks, strict=True)}
         return True
+
+
+def _spliced(early: dict[int, Row], late: dict[int, Row], frame: int) -> dict[int, Row]:
+    return {**{f: row for f, row in early.items() if f < frame}, **{f: row for f, row in late.items() if f >= frame}}

@@ -20,6 +20,7 @@ class Row:
     ours: Xyxy | None
     sent: Xyxy | None
     shown: Xyxy | None
+    owner: Object | None = None
 
     @property
     def box(self) -> Xyxy:
@@ -45,7 +46,15 @@ class Object:
 
     def __init__(self, label: str, rows: Iterable[Row] = ()) -> None:
         self.label = label
-        self.rows = {row.frame: row for row in rows}
+        self.rows: dict[int, Row] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Takes a box; it has none in that frame."""
+        assert row.frame not in self.rows
+        self.rows[row.frame] = row
+        row.owner = self
 
     def cut(self, frame: int) -> Object:
         """What it is from a frame on, taken off it."""
@@ -60,6 +69,7 @@ class World:
     def __init__(self) -> None:
         self.objects: list[Object] = []
         self.by_uid: dict[str, Object] = {}
+        self.shuffles = 0  # how often objects were cut or joined
 
     @classmethod
     def of(cls, boxes: Iterable[tuple[int, str, str, Xyxy]]) -> World:
@@ -69,7 +79,7 @@ class World:
             if uid not in world.by_uid:
                 world.by_uid[uid] = Object(label)
                 world.objects.append(world.by_uid[uid])
-            world.by_uid[uid].rows[frame] = Row(frame, box, None, None)
+            world.by_uid[uid].add(Row(frame, box, None, None))
         return world
 
     def differences(self, boxes: Iterable[tuple[int, int, str, Xyxy]]) -> list[str]:
