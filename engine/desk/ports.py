@@ -225,6 +225,9 @@ class ReviewDesk(Protocol):
     def unknown_users(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the desk does not know."""
 
+    def register_webhook(self, project: int, target: str, secret: str) -> int:
+        """Makes the desk call an address, with a signature, whenever something changes; mends it if it is there."""
+
     def link(self, job: int, task: int) -> str:
         """Where a browser opens the job."""
 

@@ -149,10 +149,10 @@ def _is_wanted(labels: Labels, window: NDArray[np.int64], wanted: Collection[tup
 
 def _must(labels: Labels, rows: NDArray[np.int64], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Boxes that must be keyframes: what people set or are asked about, and where what is said changes."""
-    must: NDArray[np.bool_] = asked | (labels.human[rows] & labels.keyframe[rows])
+    must = np.logical_or(asked, labels.human[rows] & labels.keyframe[rows])
     if labels.values:
         said = [labels.said(row) for row in rows.tolist()]
-        must |= np.array([at > 0 and said[at] != said[at - 1] for at in range(len(said))], bool)
+        must = must | np.array([at > 0 and said[at] != said[at - 1] for at in range(len(said))], bool)
     return must
 
 
@@ -166,9 +166,9 @@ def _still_fits(
     if len(boxes) != len(rows) or (boxes.frame != labels.frame[rows]).any():
         return False
     close = paired_iou(boxes.xyxy, labels.xyxy[rows]) >= tolerance - 1e-9
-    exact: NDArray[np.bool_] = (np.abs(boxes.xyxy - labels.xyxy[rows]) <= SAME_PIXELS).all(1)
+    off = np.abs(boxes.xyxy - labels.xyxy[rows]).max(1, initial=0.0)
     set_by_people = labels.human[rows] & labels.keyframe[rows]
-    if not (close.all() and exact[set_by_people].all() and boxes.keyframe[must].all()):
+    if not (close.all() and (off[set_by_people] <= SAME_PIXELS).all() and boxes.keyframe[must].all()):
         return False
     if not labels.values:
         return True

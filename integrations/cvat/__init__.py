@@ -1,0 +1,1 @@
+"""CVAT as the review desk: the only place that knows its words."""

@@ -1,0 +1,151 @@
+"""A stand-in server, or the real one that CVAT_URL names, and small datasets to keep the same with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from cvat_server import CvatServer
+
+if TYPE_CHECKING:
+    import fiftyone as fo
+
+    from spam_plugin.integrations.cvat.client import Access
+    from spam_plugin.integrations.cvat.sync import Link
+
+WIDTH, HEIGHT, RATE = 320, 240, 10
+Boxes = Sequence[tuple[int, int, str, tuple[float, float, float, float]]]  # frame from 0, track from 1, class, xyxy
+
+
+@pytest.fixture
+def server() -> Iterator[CvatServer]:
+    """A stand-in server of its own for every test."""
+    with CvatServer() as server:
+        yield server
+
+
+@pytest.fixture
+def access(server: CvatServer) -> Access:
+    """The administrator of the stand-in server."""
+    return access_to(server)
+
+
+def access_to(server: CvatServer) -> Access:
+    from spam_plugin.integrations.cvat.client import Access
+
+    return Access(server.url, username=server.username, password=server.password)
+
+
+@pytest.fixture(scope="session")
+def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """A video of so many frames; made once."""
+    made: dict[int, Path] = {}
+
+    def make(frames: int) -> Path:
+        import cv2
+
+        if frames not in made:
+            made[frames] = tmp_path_factory.mktemp("media") / f"video{frames}.mp4"
+            writer = cv2.VideoWriter(str(made[frames]), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
+            noise = np.random.default_rng(frames)
+            for _ in range(frames):
+                writer.write(noise.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8))
+            writer.release()
+        return made[frames]
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(make_video: Callable[[int], Path]) -> Iterator[Callable[..., fo.Dataset]]:
+    """A dataset of videos with tracks in ``spam_tracks``; gone after the test."""
+    import fiftyone as fo
+
+    made: list[fo.Dataset] = []
+
+    def make(name: str, *videos: Boxes, frames: int = 90, **attributes: Any) -> fo.Dataset:
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+        dataset = fo.Dataset(name)
+        made.append(dataset)
+        for at, boxes in enumerate(videos):
+            sample = fo.Sample(filepath=str(make_video(frames)), sequence=f"video {at + 1}")
+            sample.metadata = fo.VideoMetadata(
+                total_frame_count=frames, frame_width=WIDTH, frame_height=HEIGHT, frame_rate=RATE
+            )
+            dataset.add_sample(sample)
+            write_tracks(dataset, str(sample.id), boxes)
+        return dataset
+
+    yield make
+    for dataset in made:
+        if fo.dataset_exists(dataset.name):
+            dataset.delete()
+
+
+def write_tracks(
+    dataset: fo.Dataset, sample: str, boxes: Boxes, field: str = "spam_tracks", source: str = "model"
+) -> None:
+    """Writes tracks as labelling does."""
+    from spam_plugin.integrations.fiftyone_.columns import track_instance
+    from spam_plugin.integrations.fiftyone_.fields import OutputFields, declare
+    from spam_plugin.integrations.fiftyone_.raw import detection_dict, write_frame_labels
+
+    declare(dataset, "frames.", OutputFields(field))
+    per_frame: dict[int, list[dict[str, Any]]] = {}
+    for frame, track, label, (left, top, right, bottom) in boxes:
+        place = [left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT]
+        per_frame.setdefault(frame + 1, []).append(
+            detection_dict(
+                label,
+                place,
+                track,
+                track_instance(f"{sample}/{field}", track),
+                confidence=0.9,
+                uncertainty=0.25,
+                link_uncertainty=0.1,
+                source=source,
+                keyframe=False,
+            )  # fmt: skip
+        )
+    write_frame_labels(dataset, sample, field, sorted(per_frame.items()))
+    dataset.reload()
+
+
+def read_tracks(dataset: fo.Dataset, sample: str, field: str = "spam_tracks") -> list[dict[str, Any]]:
+    """All boxes of a video: ``frame`` from 0, ``xyxy`` in pixels, and what else is stored."""
+    from spam_plugin.integrations.fiftyone_.raw import frame_documents
+
+    out = []
+    for number, boxes in frame_documents(dataset, sample, field):
+        for box in boxes:
+            left, top, width, height = box["bounding_box"]
+            xyxy = (left * WIDTH, top * HEIGHT, (left + width) * WIDTH, (top + height) * HEIGHT)
+            out.append({**box, "frame": number - 1, "xyxy": xyxy})
+    return out
+
+
+@pytest.fixture
+def make_link(access: Access) -> Callable[..., Link]:
+    """What goes where: a dataset and the stand-in server."""
+    from spam_plugin.integrations.cvat.sync import Link
+
+    return lambda dataset, **more: Link(dataset, access=more.pop("access", access), **more)
+
+
+def straight(track: int, first: int, last: int, top: float = 50.0, label: str = "car", speed: float = 2.0) -> list:
+    """A track that goes straight on: two keyframes say it all."""
+    return [
+        (frame, track, label, (10 + speed * frame, top, 40 + speed * frame, top + 30))
+        for frame in range(first, last + 1)
+    ]
+
+
+@pytest.fixture(scope="session")
+def real_server() -> str | None:
+    """The real CVAT server that CVAT_URL names, if any."""
+    return os.environ.get("CVAT_URL")
