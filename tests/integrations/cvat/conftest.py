@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cvat_reviewer.data import HEIGHT, RATE, WIDTH, Boxes, access_to, write_tracks
 from cvat_server import CvatServer
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from spam_plugin.integrations.cvat.client import Access
     from spam_plugin.integrations.cvat.sync import Link
-
-WIDTH, HEIGHT, RATE = 320, 240, 10
-Boxes = Sequence[tuple[int, int, str, tuple[float, float, float, float]]]  # frame from 0, track from 1, class, xyxy
 
 
 @pytest.fixture
@@ -32,12 +30,6 @@ def server() -> Iterator[CvatServer]:
 def access(server: CvatServer) -> Access:
     """The administrator of the stand-in server."""
     return access_to(server)
-
-
-def access_to(server: CvatServer) -> Access:
-    from spam_plugin.integrations.cvat.client import Access
-
-    return Access(server.url, username=server.username, password=server.password)
 
 
 @pytest.fixture(scope="session")
@@ -87,62 +79,12 @@ def make_dataset(make_video: Callable[[int], Path]) -> Iterator[Callable[..., fo
             dataset.delete()
 
 
-def write_tracks(
-    dataset: fo.Dataset, sample: str, boxes: Boxes, field: str = "spam_tracks", source: str = "model"
-) -> None:
-    """Writes tracks as labelling does."""
-    from spam_plugin.integrations.fiftyone_.columns import track_instance
-    from spam_plugin.integrations.fiftyone_.fields import OutputFields, declare
-    from spam_plugin.integrations.fiftyone_.raw import detection_dict, write_frame_labels
-
-    declare(dataset, "frames.", OutputFields(field))
-    per_frame: dict[int, list[dict[str, Any]]] = {}
-    for frame, track, label, (left, top, right, bottom) in boxes:
-        place = [left / WIDTH, top / HEIGHT, (right - left) / WIDTH, (bottom - top) / HEIGHT]
-        per_frame.setdefault(frame + 1, []).append(
-            detection_dict(
-                label,
-                place,
-                track,
-                track_instance(f"{sample}/{field}", track),
-                confidence=0.9,
-                uncertainty=0.25,
-                link_uncertainty=0.1,
-                source=source,
-                keyframe=False,
-            )  # fmt: skip
-        )
-    write_frame_labels(dataset, sample, field, sorted(per_frame.items()))
-    dataset.reload()
-
-
-def read_tracks(dataset: fo.Dataset, sample: str, field: str = "spam_tracks") -> list[dict[str, Any]]:
-    """All boxes of a video: ``frame`` from 0, ``xyxy`` in pixels, and what else is stored."""
-    from spam_plugin.integrations.fiftyone_.raw import frame_documents
-
-    out = []
-    for number, boxes in frame_documents(dataset, sample, field):
-        for box in boxes:
-            left, top, width, height = box["bounding_box"]
-            xyxy = (left * WIDTH, top * HEIGHT, (left + width) * WIDTH, (top + height) * HEIGHT)
-            out.append({**box, "frame": number - 1, "xyxy": xyxy})
-    return out
-
-
 @pytest.fixture
 def make_link(access: Access) -> Callable[..., Link]:
     """What goes where: a dataset and the stand-in server."""
     from spam_plugin.integrations.cvat.sync import Link
 
     return lambda dataset, **more: Link(dataset, access=more.pop("access", access), **more)
-
-
-def straight(track: int, first: int, last: int, top: float = 50.0, label: str = "car", speed: float = 2.0) -> list:
-    """A track that goes straight on: two keyframes say it all."""
-    return [
-        (frame, track, label, (10 + speed * frame, top, 40 + speed * frame, top + 30))
-        for frame in range(first, last + 1)
-    ]
 
 
 @pytest.fixture(scope="session")
