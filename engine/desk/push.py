@@ -22,6 +22,7 @@ from .pull import IN_REVIEW, pull_video
 from .pushing import REASON, SheetPlan, plan_sheet
 from .sheets import SheetTrack
 from .windows import Span, cut_video, pin, place_queries
+from .words import in_words, tracks_of
 
 FINISHED, FINAL = "completed", "acceptance"
 
@@ -177,6 +178,7 @@ def _ensure_task(ctx: Context, project: int | None, key: str, name: str, queries
 
 def _make_task(ctx: Context, project: int, key: str, name: str, segment: int, overlap: int) -> TaskState:
     title = f"{name} [{key[-6:]}]"
+    media = ctx.store.media(key)  # before anything is made that would be left empty
     found = ctx.desk.find_task(project, title)
     if found is not None and not found.pending and (found.failed or not found.size):
         # Half an upload is nothing to go on from, and nobody can have worked on it.
@@ -189,7 +191,7 @@ def _make_task(ctx: Context, project: int, key: str, name: str, segment: int, ov
     if found is None or found.pending:
         tell = partial(_tell_upload, ctx, name)
         if found is None:
-            ctx.desk.upload(number, ctx.store.media(key), tell)
+            ctx.desk.upload(number, media, tell)
         else:
             ctx.desk.wait(number)
     task = ctx.desk.task(number)
@@ -241,17 +243,21 @@ def _push_job(
     known = {query.key: (query, issue) for query, issue in note.asked}
     fresh = [query for query in queries if query.key not in known]
     stale = [issue for query_key, (_, issue) in known.items() if query_key not in {query.key for query in queries}]
-    if not queries and not note.base and not everything:
-        plan = SheetPlan((), (), (), (), {})  # nobody is to look at it, so nothing needs to be there
+    # A job that was opened for questions is shut when they are gone; one that was opened as a whole waits on.
+    asked_only = bool(note.asked) and not queries
+    is_open = bool(queries) or (everything and not note.updated) or (note.is_open and not asked_only)
+    if not (is_open or everything or stale) and note.updated:
+        return  # nobody is to look at it, so it may stay as it was
+    if not (is_open or everything or note.base):
+        plan = SheetPlan((), (), (), (), {})  # nothing needs to be there
     else:
-        wanted = {(query.track + 1, box.frame) for query in queries for box in (*query.boxes, *query.others)}
+        wanted = {pair for query in queries for pair in tracks_of(labels, query)}
         reasons = _reasons(labels, queries)
         plan = plan_sheet(
             labels, note.sheet, note.instances, wanted, lambda number: _notes(labels, reasons, number),
             ctx.settings.tolerance, held,
         )  # fmt: skip
-    is_open = bool(queries) or (everything and not note.pulled and not note.updated) or (note.is_open and everything)
-    new_state = _state(job, is_open, bool(fresh), not note.updated)
+    new_state = _state(job, is_open, bool(fresh), not note.updated or (note.is_open and not is_open))
     if not (plan or fresh or stale or new_state or not note.updated):
         if note.updated != job.updated:
             ctx.keep(replace(note, updated=job.updated))
@@ -274,7 +280,12 @@ def _push_job(
         "keep": [track.as_dict() for track in plan.keep],
         "instances": dict(plan.instances),
         "issues": [
-            [query.as_dict(), frame, list(box or (0.0, 0.0, float(size.width), float(size.height))), query.text]
+            [
+                query.as_dict(),
+                frame,
+                list(box or (0.0, 0.0, float(size.width), float(size.height))),
+                in_words(query, labels, size),
+            ]
             for query, (frame, box) in zip(fresh, pins, strict=True)
         ],
         "asked": [[query.as_dict(), known[query.key][1]] for query in queries if query.key in known],
@@ -298,13 +309,13 @@ def _count(ctx: Context, plan: SheetPlan, fresh: Sequence[Query], stale: Sequenc
     ctx.report.count("jobs opened", int(opens))
 
 
-def _state(job: JobState, is_open: bool, has_new: bool, first: bool) -> tuple[str | None, str | None] | None:
+def _state(job: JobState, is_open: bool, has_new: bool, turns: bool) -> tuple[str | None, str | None] | None:
     """State and stage to set, or None to leave both."""
     if is_open:
         if job.state == "new" and job.stage == "annotation":
             return None
-        return ("new", "annotation") if has_new or first or job.state in (FINISHED, "rejected") else None
-    return (FINISHED, FINAL) if first else None
+        return ("new", "annotation") if has_new or turns or job.state in (FINISHED, "rejected") else None
+    return (FINISHED, FINAL) if turns else None
 
 
 def _untouched(ctx: Context, note: JobNote, job: JobState) -> JobNote | None:
@@ -318,12 +329,12 @@ def _untouched(ctx: Context, note: JobNote, job: JobState) -> JobNote | None:
 
 
 def _reasons(labels: Labels, queries: Sequence[Query]) -> dict[int, str]:
-    """Why people should look at a track: the most valuable question about it, by the track's number."""
-    out: dict[int, str] = {}
+    """Why people should look at a track: what is asked about it, most valuable first, by the track's number."""
+    kinds: dict[int, dict[str, None]] = {}
     for query in queries:
-        if query.track >= 0:
-            out.setdefault(query.track + 1, query.text)
-    return out
+        for number, _ in tracks_of(labels, query):
+            kinds.setdefault(number, {})[query.question.value] = None
+    return {number: ", ".join(found) for number, found in kinds.items()}
 
 
 def _notes(labels: Labels, reasons: Mapping[int, str], number: int) -> dict[str, str]:
@@ -393,13 +404,14 @@ def _open_issues(
     ctx: Context, job: JobState, wanted: Sequence[Sequence[Any]], fresh_start: bool
 ) -> list[tuple[Query, int]]:
     """Opens issues for questions, but for those that are there."""
-    there: dict[tuple[int, str], int] = {}
+    there: dict[tuple[int, str, tuple[float, ...]], list[int]] = {}
     if wanted and not fresh_start:
-        there = {(issue.frame, issue.comments[0][1]): issue.id for issue in ctx.desk.issues(job.id) if issue.comments}
+        for issue in ctx.desk.issues(job.id):
+            if issue.comments:
+                there.setdefault((issue.frame, issue.comments[0][1], issue.position), []).append(issue.id)
     out = []
     for values, frame, position, text in wanted:
-        number = there.get((frame, text))
-        if number is None:
-            number = ctx.desk.open_issue(job.id, frame, position, text)
+        known = there.get((frame, text, tuple(map(float, position))))
+        number = known.pop(0) if known else ctx.desk.open_issue(job.id, frame, position, text)
         out.append((Query.from_dict(values), number))
     return out

@@ -338,11 +338,14 @@ class CvatDesk:
 
     def open_issue(self, job: int, frame: int, position: Sequence[float], message: str) -> int:
         """Opens an issue."""
-        body = {"job": job, "frame": frame, "position": [float(x) for x in position], "message": message}
+        body: dict[str, Any] = {
+            "job": job, "frame": frame, "position": [float(x) for x in position], "message": message
+        }  # fmt: skip
 
         def find() -> dict[str, Any] | None:
             for one in self.issues(job):
-                if one.frame == frame and one.comments and one.comments[0][1] == message:
+                pinned = one.frame == frame and one.position == tuple(body["position"])
+                if pinned and one.comments and one.comments[0][1] == message:
                     return {"id": one.id}
             return None
 

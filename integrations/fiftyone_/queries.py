@@ -104,10 +104,10 @@ class QueryDesk:
             answered: keys of the questions.
         """
         for video in videos if answered and self._is_ours() else ():
-            before = dict(video_documents(video, self._field))
-            after = {frame: [box for box in boxes if box["query"] not in answered] for frame, boxes in before.items()}
-            if after != before:
-                self._replace(video, after)
+            before = video_documents(video, self._field)
+            after = {frame: [box for box in boxes if box["query"] not in answered] for frame, boxes in before}
+            # The counts are written even if no box goes: a call that was killed may have got as far as the boxes.
+            self._replace(video, after)
 
     def _replace(self, video: StoredVideo, per_frame: Mapping[int, list[dict[str, Any]]]) -> None:
         """Makes these the open questions of one video: 0-based frame -> raw boxes."""
