@@ -21,7 +21,7 @@ export VENV
 export FIFTYONE_DATABASE_VALIDATION ?= false
 export FIFTYONE_DO_NOT_TRACK ?= true
 
-.PHONY: help demo test lint types unit format bench wheel clean
+.PHONY: help demo test test-cvat lint types unit format bench wheel clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -6
@@ -53,6 +53,13 @@ types: $(VENV)/.ready-test
 
 unit: $(VENV)/.ready-test
 	$(BIN)/pytest --cov --cov-report=term
+
+# The end-to-end tests of the review desk against the real server that CVAT_URL, CVAT_USERNAME and CVAT_PASSWORD name;
+# they delete the projects that they make.
+test-cvat: $(VENV)/.ready-test
+	@test -n "$(CVAT_URL)" || { echo "set CVAT_URL, CVAT_USERNAME and CVAT_PASSWORD" >&2; exit 2; }
+	SPAM_TEST_REAL_CVAT=1 $(BIN)/pytest tests/integrations/cvat --ignore tests/integrations/cvat/test_contract.py \
+		--ignore tests/integrations/cvat/test_server.py --ignore tests/integrations/cvat/test_crashes.py
 
 format: $(VENV)/.ready-test
 	$(BIN)/ruff check --fix $(CODE)

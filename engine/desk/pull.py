@@ -70,6 +70,7 @@ def pull_video(ctx: Context, key: str, name: str, chosen: Sequence[tuple[JobStat
         returns.append(JobReturn(job.id, diff, note.instances, _who(job), _seconds(job.updated)))
         issues[job.id] = found
         notes[job.id] = replace(note, updated=job.updated)
+    unfinished = {job.id for job, _ in chosen if job.state != "completed"}
     labels = ctx.store.labels(key)
     merged = merge(key, labels, returns, lambda number: ctx.store.new_instance(key, number))
     answers: list[Answer] = []
@@ -84,7 +85,7 @@ def pull_video(ctx: Context, key: str, name: str, chosen: Sequence[tuple[JobStat
         _remarks(ctx, name, note, issues[note.job], said.unread)
         still = tuple((one.query, one.issue.id) for one in asked if one.query.key not in said.closed)
         base, instances = _rebase(laid, merged)
-        kept.append(replace(note, base=base, instances=instances, asked=still, is_open=False, pulled=note.pulled + 1))
+        kept.append(replace(note, base=base, instances=instances, asked=still, is_open=note.is_open and note.job in unfinished, pulled=note.pulled + 1))
         ctx.report.count("jobs pulled")
         ctx.report.count("tracks changed", int((~laid.back.diff.same).sum()) + len(_deleted(laid)))
     known = ctx.conflicts(key)

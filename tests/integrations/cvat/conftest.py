@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cvat_reviewer import Api
 from cvat_reviewer.data import HEIGHT, RATE, WIDTH, Boxes, access_to, write_tracks
 from cvat_server import CvatServer
 
@@ -19,11 +20,38 @@ if TYPE_CHECKING:
     from spam_plugin.integrations.cvat.sync import Link
 
 
+class RealServer:
+    """The server that ``make test-cvat`` runs the same tests against; what only a stand-in can do is skipped."""
+
+    def __init__(self) -> None:
+        self.url = os.environ["CVAT_URL"]
+        self.username, self.password = os.environ["CVAT_USERNAME"], os.environ["CVAT_PASSWORD"]
+        self.version = ""
+        self._api = Api(self.url, self.username, self.password)
+        self._before = self._projects()
+
+    def _projects(self) -> set[int]:
+        return {one["id"] for one in self._api.send("GET", "/api/projects?page_size=1000")["results"]}
+
+    def clean_up(self) -> None:
+        """Deletes what the test has made."""
+        for project in self._projects() - self._before:
+            self._api.send("DELETE", f"/api/projects/{project}")
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip(f"a real server has no {name!r}; only the stand-in can be told so")
+
+
 @pytest.fixture
-def server() -> Iterator[CvatServer]:
-    """A stand-in server of its own for every test."""
-    with CvatServer() as server:
-        yield server
+def server() -> Iterator[CvatServer | RealServer]:
+    """A stand-in server of its own for every test, or the real one under ``make test-cvat``."""
+    if os.environ.get("SPAM_TEST_REAL_CVAT"):
+        real = RealServer()
+        yield real
+        real.clean_up()
+    else:
+        with CvatServer() as server:
+            yield server
 
 
 @pytest.fixture
@@ -85,9 +113,3 @@ def make_link(access: Access) -> Callable[..., Link]:
     from spam_plugin.integrations.cvat.sync import Link
 
     return lambda dataset, **more: Link(dataset, access=more.pop("access", access), **more)
-
-
-@pytest.fixture(scope="session")
-def real_server() -> str | None:
-    """The real CVAT server that CVAT_URL names, if any."""
-    return os.environ.get("CVAT_URL")
