@@ -128,12 +128,10 @@ class Session:
         self._logged_in = False
 
     def close(self) -> None:
-        """Logs out of a session of our own."""
-        if self._logged_in and not self.access.token:
-            try:
-                self.client.logout()
-            except Exception:  # the server may be gone; then so is the session
-                logger.debug("could not log out", exc_info=True)
+        """Closes the connections. The session is left to end by itself.
+
+        Logging out would take the user's token away from everybody who works with it, other processes of ours included.
+        """
         self._logged_in = False
         self.client.close()
 
