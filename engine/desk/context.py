@@ -63,6 +63,11 @@ class SyncSettings:
                 raise InputError(f"{name} {strange[0]!r} is none of: {', '.join(known)}")
         if not 0 < self.tolerance <= 1:
             raise InputError(f"tolerance {self.tolerance:g} is not in (0, 1]")
+        if not 0 <= self.overlap_seconds < self.job_seconds < float("inf"):
+            raise InputError(
+                f"jobs of {self.job_seconds:g} s that overlap by {self.overlap_seconds:g} s cannot be; jobs must be "
+                "longer than their overlap"
+            )
 
 
 @dataclass
