@@ -85,7 +85,16 @@ def pull_video(ctx: Context, key: str, name: str, chosen: Sequence[tuple[JobStat
         _remarks(ctx, name, note, issues[note.job], said.unread)
         still = tuple((one.query, one.issue.id) for one in asked if one.query.key not in said.closed)
         base, instances = _rebase(laid, merged)
-        kept.append(replace(note, base=base, instances=instances, asked=still, is_open=note.is_open and note.job in unfinished, pulled=note.pulled + 1))
+        kept.append(
+            replace(
+                note,
+                base=base,
+                instances=instances,
+                asked=still,
+                is_open=note.is_open and note.job in unfinished,
+                pulled=note.pulled + 1,
+            )
+        )
         ctx.report.count("jobs pulled")
         ctx.report.count("tracks changed", int((~laid.back.diff.same).sum()) + len(_deleted(laid)))
     known = ctx.conflicts(key)

@@ -131,7 +131,7 @@ class _Teller:
         name = "" if named else f"job {self._job.back.job} track {track.remote or piece.place}"
         label = track.label if not named else None
         for frame, box in piece.drawn:
-            near = piece.nearest(frame)
+            near = piece.nearest(frame) if named else None
             self._say(Verdict.BOX, () if near is None else (near,), drawn=box, object=name, label=label)
         anchors = piece.anchors
         for one, other in piece.joints:
@@ -324,7 +324,9 @@ class _Piece:
         self.place = place
         self.frames = diff.found.frame[own].tolist()
         self._xyxy = diff.found.xyxy[own]
-        self._sent_spans = {of: diff.sent.frame[diff.sent.track == of] for of in {int(diff.parent[place])} if of >= 0}
+        origin = diff.origin[own]
+        made_of = {int(diff.parent[place]), *diff.sent.track[origin[origin >= 0]].tolist()} - {-1}
+        self._sent_spans = [set(diff.sent.frame[diff.sent.track == of].tolist()) for of in made_of]
         row, moved = job.found_row[own], diff.moved[own]
         seen = (row >= 0) & ~moved
         seen[seen] = labels.observed[row[seen]]
@@ -368,12 +370,12 @@ class _Piece:
         return [(self.frames[a], self.frames[b]) for a, b in zip(first, last, strict=True)] if len(frames) else []
 
     def was_start(self, frame: int) -> bool:
-        """Whether the track that was sent began a stretch in this frame, too."""
-        return any(frame in span and frame - 1 not in span for span in self._sent_spans.values())
+        """Whether a track that was sent, and that it is made of, began a stretch in this frame, too."""
+        return any(frame in span and frame - 1 not in span for span in self._sent_spans)
 
     def was_end(self, frame: int) -> bool:
-        """Whether the track that was sent ended a stretch in this frame, too."""
-        return any(frame in span and frame + 1 not in span for span in self._sent_spans.values())
+        """Whether a track that was sent, and that it is made of, ended a stretch in this frame, too."""
+        return any(frame in span and frame + 1 not in span for span in self._sent_spans)
 
     def box_at(self, frame: int) -> Box:
         """Its box in a frame in which it has one."""
