@@ -11,6 +11,7 @@ FiftyOne executes it again, under a name of its own, for every request; so it ho
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -18,21 +19,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .integrations.cvat.api import register_backend, sync
     from .integrations.fiftyone_.api import answer, evaluate, label, queries, simulate
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "answer", "evaluate", "label", "queries", "simulate"]
+__all__ = ["__version__", "answer", "evaluate", "label", "queries", "register_backend", "simulate", "sync"]
 
 _PACKAGE = "spam_plugin"
-_LAZY = ("answer", "evaluate", "label", "queries", "simulate")
+_DATASETS, _CVAT = "integrations.fiftyone_.api", "integrations.cvat.api"
+_LAZY = {
+    "answer": _DATASETS, "evaluate": _DATASETS, "label": _DATASETS, "queries": _DATASETS, "register_backend": _CVAT,
+    "simulate": _DATASETS, "sync": _CVAT,
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs FiftyOne and torch only when somebody asks for it."""
     if name in _LAZY:
-        from .integrations.fiftyone_ import api
-
-        return getattr(api, name)
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -41,13 +45,17 @@ def __dir__() -> list[str]:
 
 
 def register(p: Any) -> None:
-    """Register the operators and panels with FiftyOne; there are none in this version.
+    """Register the annotation backend with FiftyOne; there are no operators and panels in this version.
 
     Args:
         p: FiftyOne's plugin context.
     """
     if __name__ != _PACKAGE:
         _the_one_package().register(p)
+        return
+    from .integrations.cvat.api import register_backend
+
+    register_backend()
 
 
 def _the_one_package() -> ModuleType:

@@ -69,11 +69,12 @@ def fewest_keyframes(
             box that is not finite or has no area; names track and frame.
     """
     order = _checked(track, frame, xyxy, tolerance, must)
-    track, frame, box = track[order].astype(np.int64), frame[order].astype(np.int64), xyxy[order].astype(np.float64)
+    track_of, frame_of = track[order].astype(np.int64), frame[order].astype(np.int64)
+    box = xyxy[order].astype(np.float64)
     given = np.zeros(len(order), bool) if must is None else must[order].astype(bool)
     if not len(order):
-        return Keyframes(track, frame, box, given)
-    starts = np.flatnonzero(np.append(True, (np.diff(track) != 0) | (np.diff(frame) != 1)))
+        return Keyframes(track_of, frame_of, box, given)
+    starts = np.flatnonzero(np.append(True, (np.diff(track_of) != 0) | (np.diff(frame_of) != 1)))
     ends = np.append(starts[1:], len(order)) - 1
     chosen = np.zeros(len(order), bool)
     for first, last in _portions(starts, ends):
@@ -85,13 +86,13 @@ def fewest_keyframes(
             ends[first : last + 1] - rows.start,
             tolerance,
         )
-    gone = ends if stop is None else ends[frame[ends] < stop]
+    gone = ends if stop is None else ends[frame_of[ends] < stop]
     picked = np.flatnonzero(chosen)
     all_rows = np.concatenate([picked, gone])
     outside = np.arange(len(all_rows)) >= len(picked)
-    all_frames = frame[all_rows] + outside
-    by_time = np.lexsort((all_frames, track[all_rows]))
-    return Keyframes(track[all_rows][by_time], all_frames[by_time], box[all_rows][by_time], outside[by_time])
+    all_frames = frame_of[all_rows] + outside
+    by_time = np.lexsort((all_frames, track_of[all_rows]))
+    return Keyframes(track_of[all_rows][by_time], all_frames[by_time], box[all_rows][by_time], outside[by_time])
 
 
 def interpolate(

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +18,13 @@ from fiftyone.core.collections import SampleCollection
 
 from ...engine.desk.context import SyncReport, SyncSettings
 from ...models.errors import InputError
+from .api import BACKEND as NAME
 from .client import Access
 from .sync import Link, sync, sync_status
 
-NAME = "spam_cvat"
+_SETTINGS = ("windows", "assignees", "states", "stages", "confirm", "job_seconds", "overlap_seconds")
 
 logger = logging.getLogger(__name__)
-
-
-def register_backend() -> None:
-    """Makes the backend known to FiftyOne in this process; annotation settings of the user's stay."""
-    fo.annotation_config.backends.setdefault(
-        NAME, {"config_cls": f"{SpamCvatBackendConfig.__module__}.{SpamCvatBackendConfig.__name__}"}
-    )
 
 
 class SpamCvatBackendConfig(foua.AnnotationBackendConfig):
@@ -52,7 +46,10 @@ class SpamCvatBackendConfig(foua.AnnotationBackendConfig):
         password: instead of CVAT_PASSWORD.
         token: instead of CVAT_TOKEN.
         organization: instead of CVAT_ORG.
-        kwargs: FiftyOne's.
+        kwargs: none; FiftyOne would keep what it does not know with the run, be it a secret.
+
+    Raises:
+        InputError: for values that cannot be, and arguments that there are not.
     """
 
     def __init__(
@@ -74,7 +71,8 @@ class SpamCvatBackendConfig(foua.AnnotationBackendConfig):
         organization: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(name, label_schema, media_field=media_field, **kwargs)
+        _refuse(kwargs)
+        super().__init__(name, label_schema, media_field=media_field)
         if media_field != "filepath":
             raise InputError(f"backend {NAME!r} sends the files of 'filepath', not of {media_field!r}")
         self.windows, self.confirm = windows, confirm
@@ -93,10 +91,17 @@ class SpamCvatBackendConfig(foua.AnnotationBackendConfig):
         self, url: str | None = None, username: str | None = None, password: str | None = None,
         token: str | None = None, organization: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """Takes over what ``load_annotations`` is given; see the arguments of the configuration."""
-        self.url, self.organization = url or self.url, organization or self.organization
-        self._username, self._password = username or self._username, password or self._password
-        self._token = token or self._token
+        """Takes over what ``load_annotations`` is given, else what ``annotation_config.json`` says.
+
+        See the arguments of the configuration.
+        """
+        _refuse(set(kwargs).difference(_SETTINGS))
+        known = fo.annotation_config.backends.get(NAME, {})
+        self.url = url or known.get("url") or self.url
+        self.organization = organization or known.get("organization") or self.organization
+        self._username = username or known.get("username") or self._username
+        self._password = password or known.get("password") or self._password
+        self._token = token or known.get("token") or self._token
         self._load_parameters(**kwargs)
 
     def settings(self) -> SyncSettings:
@@ -116,6 +121,13 @@ class SpamCvatBackendConfig(foua.AnnotationBackendConfig):
         return Access.from_environment({name: value for name, value in given.items() if value})
 
 
+def _refuse(strange: Iterable[str]) -> None:
+    """Arguments that there are not."""
+    for name in sorted(strange):
+        known = (*_SETTINGS, "url", "username", "password", "token", "organization")
+        raise InputError(f"backend {NAME!r} knows no {name!r}; there are: {', '.join(known)}")
+
+
 class SpamCvatBackend(foua.AnnotationBackend):
     """The backend."""
 
@@ -127,7 +139,7 @@ class SpamCvatBackend(foua.AnnotationBackend):
     @property
     def supported_label_types(self) -> list[str]:
         """Boxes."""
-        return ["detections", "instances"]
+        return ["detections"]
 
     @property
     def supported_scalar_types(self) -> list[type]:
@@ -151,8 +163,8 @@ class SpamCvatBackend(foua.AnnotationBackend):
 
     @property
     def requires_label_schema(self) -> bool:
-        """The field tells its classes."""
-        return False
+        """A field must be named."""
+        return True
 
     def recommend_attr_tool(self, name: str, value: Any) -> dict[str, Any]:
         """Text; see ``supported_attr_types``."""
@@ -172,7 +184,12 @@ class SpamCvatBackend(foua.AnnotationBackend):
             anno_key: name of the run.
             launch_editor: open the first job in a browser.
         """
-        report = self._sync(samples, push=True)
+        try:
+            report = self._sync(samples, push=True)
+        except Exception:
+            # FiftyOne has registered the run already, and would refuse to begin it again.
+            type(self).delete_run(samples, anno_key, cleanup=False)
+            raise
         # What comes back is written by the synchronisation itself, so FiftyOne has nothing to compare ids with.
         results = SpamCvatResults(samples, self.config, anno_key, {}, backend=self)
         results.project = report.project

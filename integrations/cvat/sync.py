@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from fiftyone.core.collections import SampleCollection
 
 from ...engine.desk.context import Context, SyncReport, SyncSettings, Tell
-from ...engine.desk.ports import LostError
+from ...engine.desk.ports import DeskError, GoneError
 from ...engine.desk.sync import JobStatus, forget, settle, statuses, synchronise
 from ...models.errors import InputError
 from ..fiftyone_.dataset import open_dataset
@@ -22,6 +23,7 @@ from .client import Access
 from .desk import CvatDesk
 
 Remote = tuple[str, Path, str]
+STEP = 0.25  # seconds until somebody who waits for the next look hears that it is over
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,15 @@ class Link:
     remote: Remote | None = None
     access: Access | None = None
     secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def tracks(self) -> str:
+        """Name of the field of tracks, without ``frames.``.
+
+        Raises:
+            InputError: for a name that cannot be.
+        """
+        return OutputFields(self.out.removeprefix("frames.")).out
 
     def collection(self) -> SampleCollection:
         """The dataset or view itself."""
@@ -70,15 +81,21 @@ def open_link(link: Link, tell: Tell | None = None, settings: SyncSettings | Non
         DeskError: for a server that cannot be used.
     """
     collection = link.collection()
-    fields = OutputFields(link.out.removeprefix("frames."))
-    store = FiftyOneDesk(collection, fields.out, link.attributes, link.remote)
-    journal = SyncJournal(collection._dataset, fields.out)
+    store, journal = _open_store(link), SyncJournal(collection._dataset, link.tracks)
     access = link.access or Access.from_environment(link.secrets)
     with CvatDesk(access) as desk:
         yield Context(
-            desk, store, journal, settings or SyncSettings(), project_name(collection, fields.out),
+            desk, store, journal, settings or SyncSettings(), project_name(collection, link.tracks),
             SyncReport(url=desk.url), tell or (lambda *_: None),
         )  # fmt: skip
+
+
+def _open_store(link: Link, anew: bool = False) -> FiftyOneDesk:
+    """The dataset's side; ``anew`` with what other processes have changed about the dataset."""
+    collection = link.collection()
+    if anew:
+        collection._dataset.reload()
+    return FiftyOneDesk(collection, link.tracks, link.attributes, link.remote)
 
 
 def project_name(collection: SampleCollection, out: str) -> str:
@@ -116,17 +133,14 @@ def sync_status(link: Link) -> list[JobStatus]:
 
 def settle_conflicts(link: Link, winner: str, video: str | None = None, track: int | None = None) -> int:
     """Settle what two people disagree about; see ``engine.desk.sync.settle``. Needs no server."""
-    collection = link.collection()
-    out = OutputFields(link.out.removeprefix("frames.")).out
-    store, journal = FiftyOneDesk(collection, out, link.attributes, link.remote), SyncJournal(collection._dataset, out)
+    store, journal = _open_store(link), SyncJournal(link.collection()._dataset, link.tracks)
     nobody: CvatDesk = None  # type: ignore[assignment]
     return settle(Context(nobody, store, journal, SyncSettings(), ""), winner, video, track)
 
 
 def forget_project(link: Link) -> int:
     """Forget the project; labels and answers stay, and so does the project in CVAT. Needs no server."""
-    collection = link.collection()
-    return forget(SyncJournal(collection._dataset, OutputFields(link.out.removeprefix("frames.")).out))
+    return forget(SyncJournal(link.collection()._dataset, link.tracks))
 
 
 def watch(
@@ -142,8 +156,8 @@ def watch(
 ) -> None:
     """Synchronise whenever people have finished something, until told to stop.
 
-    A look costs one request for the jobs that changed since the last one. A server that does not answer is asked again
-    later.
+    A look costs one request for the jobs that changed since the last one. A server that does not answer, or that
+    another process is at work with, is asked again later.
 
     Args:
         link: which dataset, field and server.
@@ -152,37 +166,48 @@ def watch(
         wake: set by somebody who knows that there is something to see, e.g. a webhook.
         stop: set to end.
         on_report: told what every synchronisation did.
-        on_trouble: told when the server did not answer.
+        on_trouble: told what went wrong; without it, the error is raised.
         tell: told what is being done.
 
     Raises:
         InputError: for a time that is not positive.
+        GoneError: if the project was deleted.
     """
     if not every > 0:
         raise InputError(f"every {every:g} s is no time to look at the server; it must be more than 0")
     wake, stop = wake or threading.Event(), stop or threading.Event()
     settings = settings or SyncSettings()
     since: str | None = None
-    first = True
+    found = True  # the first look is a whole round
     while not stop.is_set():
         try:
             with open_link(link, tell, settings) as ctx:
                 while not stop.is_set():
-                    found, since = _news(ctx, since)
-                    if first or found:
-                        report = synchronise(ctx.desk, ctx.store, ctx.journal, ctx.name, settings, tell)
-                        first = False
+                    news, since = _news(ctx, since)
+                    found = found or news
+                    if found:
+                        store = _open_store(link, anew=True)  # others label, and ask, while we watch
+                        report = synchronise(ctx.desk, store, ctx.journal, ctx.name, settings, tell)
                         if on_report is not None:
                             on_report(report)
-                        # What the round itself has changed is not news.
-                        _, since = _news(ctx, since)
-                    wake.wait(every)
-                    wake.clear()
-        except LostError as error:
+                        # What the round itself has changed is no news, but what was finished meanwhile is.
+                        found, since = _news(ctx, since)
+                    _pause(every, wake, stop)
+        except GoneError:
+            raise
+        except DeskError as error:
             if on_trouble is None:
                 raise
             on_trouble(error)
             stop.wait(every)
+
+
+def _pause(seconds: float, wake: threading.Event, stop: threading.Event) -> None:
+    """Waits for the next look: until the time is over, or somebody knows better."""
+    end = time.monotonic() + seconds
+    while not stop.is_set() and (left := end - time.monotonic()) > 0 and not wake.wait(min(left, STEP)):
+        pass
+    wake.clear()
 
 
 def _news(ctx: Context, since: str | None) -> tuple[bool, str | None]:
@@ -190,7 +215,8 @@ def _news(ctx: Context, since: str | None) -> tuple[bool, str | None]:
     if ctx.project is None:
         return False, since
     jobs = ctx.desk.jobs(ctx.project, since=since)
-    wanted = [job for job in jobs if job.state in ctx.settings.states]
+    states, stages = ctx.settings.states, ctx.settings.stages
+    wanted = [job for job in jobs if job.state in states and (not stages or job.stage in stages)]
     news = any((note := ctx.job_note(job.id)) is not None and note.updated != job.updated for job in wanted)
     return news, max([since or "", *(job.updated for job in jobs)]) or None
 

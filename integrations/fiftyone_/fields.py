@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.utils as fou
+from bson import json_util
 from fiftyone import ViewField as F
+from fiftyone.core.odm.database import patch_saved_views
 
 from ...models.errors import InputError
 from .raw import declare_detections, write_sample_values
@@ -169,11 +173,37 @@ def save_views(dataset: fo.Dataset, fields: OutputFields) -> None:
         labelled = dataset.exists(version)
         views = {"most uncertain": labelled.sort_by(fields.summary("max_uncertainty"), reverse=True), **views}
     for name, view in views.items():
-        full = fields.view(name)
-        mark = f"Made by spam-plugin for field {fields.out}"
-        if dataset.has_saved_view(full) and dataset.get_saved_view_info(full)["description"] != mark:
-            continue
-        dataset.save_view(full, view, description=mark, overwrite=True)
+        keep_view(dataset, fields, name, view)
+
+
+def keep_view(dataset: fo.Dataset, fields: OutputFields, name: str, view: fo.DatasetView) -> None:
+    """Saves a view, or changes the one of this name if it is ours; a view of a user's with such a name stays.
+
+    FiftyOne overwrites a view by deleting it first. A process that is killed in between leaves a dataset that refers to
+    a view which is not there, and views cannot be looked up in it any more; so a view is changed where it is, and what
+    others may have left half saved is mended.
+
+    Args:
+        dataset: that the view is of.
+        fields: the names that go with the field of tracks.
+        name: plain name of the view.
+        view: what it shows.
+    """
+    full, mark = fields.view(name), f"Made by spam-plugin for field {fields.out}"
+    dataset._doc.reload("saved_views")  # another process may have saved it
+    names = dataset.list_saved_views()
+    if full not in names or len(names) < len(dataset._doc.saved_views):
+        patch_saved_views(dataset.name)
+        dataset._doc.reload("saved_views")
+    taken = next((one for one in dataset.list_saved_views() if fou.to_slug(one) == fou.to_slug(full)), None)
+    if taken is None:
+        dataset.save_view(full, view, description=mark)
+        return
+    there = dataset._get_saved_view_doc(taken)
+    stages = [json_util.dumps(stage) for stage in view._serialize(include_uuids=False)]
+    if taken == full and there.description == mark and list(there.view_stages) != stages:
+        there.view_stages, there.last_modified_at = stages, datetime.now(timezone.utc)
+        there.save()
 
 
 _START: Mapping[str, Any] = {"open_queries": 0, "expected_gain": 0.0, "review_status": UNREVIEWED}

@@ -14,7 +14,7 @@ from ...engine.answers import Box
 from ...engine.queries import Query, Question
 from ...models.errors import InputError, MissingError
 from .columns import video_documents
-from .fields import OWNER, OutputFields
+from .fields import OWNER, OutputFields, keep_view
 from .raw import declare_detections, detection_dict, write_frame_labels, write_image_labels, write_sample_values
 from .runs import new_run_key, plain
 from .videos import StoredVideo
@@ -123,13 +123,9 @@ class QueryDesk:
         write_sample_values(self._dataset, video.sample_ids, named, {})
 
     def _save_view(self) -> None:
-        name, mark = self._fields.view(VIEW), f"Made by spam-plugin for field {self._fields.out}"
-        taken = self._dataset.has_saved_view(name)
-        if taken and self._dataset.get_saved_view_info(name)["description"] != mark:
-            return
         asked = self._dataset.match(F(self._fields.summary("open_queries")) > 0)
         view = asked.sort_by(self._fields.summary("expected_gain"), reverse=True)
-        self._dataset.save_view(name, view, description=mark, overwrite=True)
+        keep_view(self._dataset, self._fields, VIEW, view)
 
     def _register(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
         key = new_run_key(self._dataset, f"queries_{self._fields.out}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,12 +128,27 @@ def _check(given: dict[str, Any]) -> None:
         raise click.UsageError("--pull-only and --push-only leave nothing to do")
     if (given["track"] is not None or given["video"]) and not given["settle"]:
         raise click.UsageError("--track and --video say which conflicts to --settle")
-    if (given["after"] is None) != (given["run"] is None):
-        raise click.UsageError("--after and --run go together")
-    if given["after"] is not None and (given["after"] < 1 or not given["watches"]):
-        raise click.UsageError("--after takes a number from 1, and needs --watch")
+    check_run(given)
+    if given["after"] is not None and not given["watches"]:
+        raise click.UsageError("--after and --run need --watch")
     if given["share"] and given["cloud"]:
         raise click.UsageError("media lie in a --share or in a --cloud storage, not in both")
+
+
+def check_run(given: dict[str, Any]) -> None:
+    """What is to be run after so many answers, before anybody waits for them."""
+    if (given["after"] is None) != (given["run"] is None):
+        raise click.UsageError("--after and --run go together")
+    if given["after"] is None:
+        return
+    if given["after"] < 1:
+        raise click.UsageError("--after takes a number from 1")
+    try:
+        words = shlex.split(given["run"])
+    except ValueError as error:
+        raise click.UsageError(f"--run {given['run']!r} is no command line: {error}") from error
+    if not words or shutil.which(words[0]) is None:
+        raise click.UsageError(f"--run {given['run']!r}: there is no such program")
 
 
 def make_settings(given: dict[str, Any]) -> SyncSettings:
@@ -188,7 +204,9 @@ def follow(link: Link, settings: SyncSettings, given: dict[str, Any], quiet: boo
         answers += report.counts.get("answers", 0)
         if given.get("after") is not None and answers >= given["after"]:
             answers = 0
-            done = subprocess.run(shlex.split(given["run"]), check=False)
+            # What it prints must not come between reports in JSON.
+            stdout = sys.__stderr__ if given.get("as_json") else None
+            done = subprocess.run(shlex.split(given["run"]), check=False, stdout=stdout)
             click.echo(f"{given['run']}: exit code {done.returncode}", err=True)
 
     def on_trouble(error: Exception) -> None:

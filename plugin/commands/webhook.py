@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from .sync import desk_options, follow, make_link, make_settings
+from .sync import check_run, desk_options, follow, make_link, make_settings
 
 
 @click.command()
 @click.argument("dataset")
 @desk_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8787, show_default=True, help="Port to listen on.")
+@click.option("--port", default=8787, type=click.IntRange(1, 65535), show_default=True, help="Port to listen on.")
 @click.option("--register", metavar="URL", help="Make, or mend, the webhook in CVAT: the URL at which CVAT reaches us.")
 @click.option("--pull-only", is_flag=True, help="Send nothing.")
 @click.option("--every", default=600.0, show_default=True, metavar="SECONDS", help="Look even if nobody calls.")
@@ -36,8 +36,7 @@ def command(ctx: click.Context, dataset: str, host: str, port: int, register: st
       CVAT_WEBHOOK_SECRET=... spam-plugin webhook street
       CVAT_WEBHOOK_SECRET=... spam-plugin webhook street --register https://labels.example.org/cvat
     """  # noqa: D301 (click reads the control character)
-    if (given["after"] is None) != (given["run"] is None) or (given["after"] or 1) < 1:
-        raise click.UsageError("--after and --run go together, and --after takes a number from 1")
+    check_run(given)
     secret = os.environ.get("CVAT_WEBHOOK_SECRET", "")
     with contextlib.redirect_stdout(sys.stderr):
         from ...integrations.cvat import sync as desk
@@ -56,19 +55,22 @@ def command(ctx: click.Context, dataset: str, host: str, port: int, register: st
                 number = opened.desk.register_webhook(project, register, secret)
                 click.echo(f"webhook {number} of project {project} calls {register}", err=True)
         trouble: list[BaseException] = []
+        ready = threading.Event()
 
         def listen() -> None:
             try:
-                serve(
-                    make_app(deliveries), host, port, stop, lambda: click.echo(f"listening on {host}:{port}", err=True)
-                )
+                serve(make_app(deliveries), host, port, stop, ready.set)
             except BaseException as error:
                 trouble.append(error)
-                stop.set()
-                wake.set()
+            # Whatever it ended for, nobody listens any more.
+            stop.set()
+            ready.set()
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
+        ready.wait()
+        if not trouble:
+            click.echo(f"listening on {host}:{port}", err=True)
         try:
             follow(link, settings, given, ctx.obj["quiet"], wake=wake, stop=stop)
         finally:
