@@ -68,8 +68,8 @@ class ConflictField:
             InputError: if the dataset has a field of this name that is somebody else's.
         """
         self.check()
-        if not self.is_there:
-            self._dataset.reload()  # another process may have made it
+        if any(self._dataset.get_field(f"{self._path}.detections.{name}") is None for name in _ATTRIBUTES):
+            self._dataset.reload()  # another process may have made it, or, if it was killed, the half of it
             declare_detections(
                 self._dataset, self._path, _ATTRIBUTES, "what people disagree about: the version that was not taken",
                 {OWNER: self._fields.out},
