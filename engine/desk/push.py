@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ...models.errors import InputError
@@ -178,7 +179,10 @@ def _ensure_task(ctx: Context, project: int | None, key: str, name: str, queries
 
 def _make_task(ctx: Context, project: int, key: str, name: str, segment: int, overlap: int) -> TaskState:
     title = f"{name} [{key[-6:]}]"
-    media = ctx.store.media(key)  # before anything is made that would be left empty
+    media = ctx.store.media(key)
+    lost = next((one for one in media.files if media.remote is None and not Path(one).is_file()), None)
+    if lost is not None:  # before anything is made that would be left empty
+        raise InputError(f"there is no file {lost}; put it back, or remove the sample")
     found = ctx.desk.find_task(project, title)
     if found is not None and not found.pending and (found.failed or not found.size):
         # Half an upload is nothing to go on from, and nobody can have worked on it.

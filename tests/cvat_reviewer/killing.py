@@ -19,14 +19,21 @@ from dataclasses import dataclass
 from typing import Any
 
 JOURNAL, REQUEST, DATABASE, LIST = "journal", "request", "database", "list"
-BEFORE, WITHIN, AFTER = "before", "within", "after"
+BEFORE, WITHIN, AFTER, LOST = "before", "within", "after", "while it looked for the lost answer of"
 WRITES = ("insert", "update", "delete", "findAndModify")
 PATIENCE = 120.0  # seconds, after which a child that neither ends nor dies hangs
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where a process dies: at the so manieth step of a kind, and on which side of it."""
+    """Where a process dies.
+
+    Attributes:
+        kind: of the step.
+        number: how many of this kind come before it.
+        when: on which side of the step, or within it; LOST if its answer gets lost, and the process dies after the next
+            request, be it another try or a look whether it was done.
+    """
 
     kind: str
     number: int
@@ -144,13 +151,14 @@ class Steps:
         self.done: list[tuple[str, str]] = []
         self._point = point
         self._count = dict.fromkeys((JOURNAL, REQUEST, DATABASE, LIST), 0)
-        self._is_inside = False
+        self._is_inside = self._is_lost = False
 
     def watch(self) -> None:
         """Lays itself around all that leaves a trace; for good, so only a child may do it."""
         import fiftyone as fo
         from pymongo import monitoring
         from urllib3.connectionpool import HTTPConnectionPool
+        from urllib3.exceptions import ProtocolError
 
         from spam_plugin.integrations.fiftyone_.journal import SyncJournal
 
@@ -167,14 +175,23 @@ class Steps:
                 forget(self, key)
 
         def request(self: HTTPConnectionPool, method: str, url: str, *args: Any, **more: Any) -> Any:
+            if steps._is_lost:
+                send(self, method, url, *args, **more)
+                die()
             if method == "GET" or "/auth/" in url:
                 return send(self, method, url, *args, **more)
-            with steps.around(REQUEST, f"{method} {url}"):
-                return send(self, method, url, *args, **more)
+            with steps.around(REQUEST, f"{method} {url}") as when:
+                answer = send(self, method, url, *args, **more)
+                steps._is_lost = when == LOST
+                if steps._is_lost:
+                    raise ProtocolError("the answer got lost")
+                return answer
 
         def write_list(self: fo.Dataset, operations: list[Any], *args: Any, **more: Any) -> Any:
-            with steps.around(LIST, f"{len(operations)} writes") as only_half:
-                if only_half:
+            if len(operations) < 2:
+                return write(self, operations, *args, **more)
+            with steps.around(LIST, f"{len(operations)} writes") as when:
+                if when == WITHIN:
                     write(self, operations[: len(operations) // 2], *args, **more)
                     die()
                 return write(self, operations, *args, **more)
@@ -195,17 +212,19 @@ class Steps:
         monitoring.register(Commands())
 
     @contextmanager
-    def around(self, kind: str, what: str) -> Iterator[bool]:
-        """Around one step, whose writes to the database are no steps; tells whether only half of it is to be done."""
+    def around(self, kind: str, what: str) -> Iterator[str]:
+        """Around one step, whose writes to the database are no steps; says when to die, if it is here."""
         number = self._count[kind]
         self._count[kind] += 1
         self.done.append((kind, what))
-        if self._point == Point(kind, number, BEFORE):
+        here = self._point is not None and (self._point.kind, self._point.number) == (kind, number)
+        when = self._point.when if here and self._point is not None else ""
+        if when == BEFORE:
             die()
         self._is_inside = True
-        yield self._point == Point(kind, number, WITHIN)
+        yield when
         self._is_inside = False
-        if self._point == Point(kind, number, AFTER):
+        if when == AFTER:
             die()
 
 

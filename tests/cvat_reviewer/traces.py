@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -135,8 +135,8 @@ def _at_desk(server: CvatServer, api: Api, names: Names) -> Iterator[str]:
             text = api.send("GET", f"/api/guides/{project['guide_id']}")["markdown"]
             yield _line("guide", _LINK.sub(lambda found: names.jobs.get(int(found[1]), "no job"), text))
     for label in labels.values():
-        attributes = [[one[name] for name in ("name", "mutable", "input_type", "values")] for one in label["attributes"]]
-        yield _line("label", [label["name"], attributes])
+        said_of = [[one[name] for name in ("name", "mutable", "input_type", "values")] for one in label["attributes"]]
+        yield _line("label", [label["name"], said_of])
     for task in server.tasks():
         yield _line("task", [task.get(name) for name in ("name", "size", "segment_size", "overlap", "image_quality")])
     for job in server.jobs():

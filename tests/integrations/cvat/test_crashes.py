@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from cvat_reviewer import EDITS, Api, Reviewer, World
 from cvat_reviewer.api import without_ids
 from cvat_reviewer.data import HEIGHT, RATE, WIDTH, access_to, straight, write_tracks
-from cvat_reviewer.killing import AFTER, BEFORE, DATABASE, JOURNAL, LIST, REQUEST, WITHIN, Ending, Point, in_child
+from cvat_reviewer.killing import AFTER, BEFORE, DATABASE, JOURNAL, LIST, LOST, REQUEST, WITHIN, Ending, Point, in_child
 from cvat_reviewer.traces import Archive, differences, traces
 from cvat_server import CvatServer
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 NAME, FRAMES = "crashes", 40
 SETTINGS = SyncSettings(job_seconds=2, overlap_seconds=0, assignees=("anna", "ben"))
-SIDES = {JOURNAL: (BEFORE, AFTER), REQUEST: (BEFORE, AFTER), DATABASE: (BEFORE,), LIST: (WITHIN,)}
+SIDES = {JOURNAL: (BEFORE, AFTER), REQUEST: (BEFORE, AFTER, LOST), DATABASE: (BEFORE,), LIST: (WITHIN,)}
 TIMES = 12  # that a synchronisation is killed at a moment of chance
 
 
@@ -123,9 +124,7 @@ def label_again() -> None:
                 box["bounding_box"] = [left, top + 0.2, width, height]
         if frame >= 16:
             place = [0.6, 0.02, 0.1, 0.1]
-            boxes.append(
-                detection_dict("car", place, 44, track_instance("new", 44), source="model", keyframe=False)
-            )
+            boxes.append(detection_dict("car", place, 44, track_instance("new", 44), source="model", keyframe=False))
         return boxes
 
     for video in (one, two):
@@ -133,8 +132,8 @@ def label_again() -> None:
     open_questions(
         dataset,
         [
-            ask(one, Question.VALID, 1, 4, 9.0), ask(one, Question.BOX, 2, 31, 2.5), ask(two, Question.MISSING, 0, 7, 6.0),
-            ask(one, Question.START, 1, 2, 4.0),
+            ask(one, Question.VALID, 1, 4, 9.0), ask(two, Question.MISSING, 0, 7, 6.0),
+            ask(one, Question.START, 1, 2, 4.0), ask(one, Question.BOX, 2, 31, 2.5),
         ],
     )  # fmt: skip
 
@@ -186,6 +185,8 @@ class Theatre:
         self._retouch(2, "in progress")
         self._retouch(4, "completed")
         self.stories["pull and push again"] = self._story(replace(SETTINGS, force=True, confirm=True))
+        self.api.send("DELETE", "/api/tasks/1")
+        self.stories["task made again"] = self._story(replace(SETTINGS, remake=True))
 
     def _story(self, settings: SyncSettings) -> Story:
         stored, served, known = self.archive.take(), self.server.snapshot(), self.archive.ids()
@@ -199,8 +200,9 @@ class Theatre:
 
     def _review(self, *numbers: int) -> None:
         """People do edits of every kind in some jobs, and are done with them."""
-        labels = {label["id"]: label["name"] for label in self.server.labels()}
-        uids = {one["id"] for label in self.server.labels() for one in label["attributes"] if one["name"] == "track_uid"}
+        known = self.server.labels()
+        labels = {label["id"]: label["name"] for label in known}
+        uids = {one["id"] for label in known for one in label["attributes"] if one["name"] == "track_uid"}
         rng = random.Random(1)
         for number in numbers:
             reviewer = Reviewer(self.api, self._job(number), self._world(number), labels, uids, rng)
@@ -250,23 +252,34 @@ class Theatre:
         """What is there now."""
         return traces(self.archive, self.server, self.api, story.known)
 
-    def play(self, story: Story, **fate: Any) -> tuple[bool, str]:
-        """Kills a synchronisation and starts it again: whether it was killed, and how the end differs."""
+    def begin(self, story: Story) -> None:
+        """Makes everything as it was before a story."""
         self.archive.put(story.stored)
         self.server.restore(story.served)
-        killed = self.sync(story.settings, **fate).killed
-        again = self.sync(story.settings)
-        assert again.said["problems"] == story.undisturbed.said["problems"]
+
+    def play(self, story: Story, *fates: dict[str, Any]) -> tuple[int, str]:
+        """Lets synchronisations meet their fates one after another, then one that nobody disturbs.
+
+        Returns:
+            how many were killed, and how the end differs from that of the undisturbed story.
+        """
+        self.begin(story)
+        killed = sum(self.sync(story.settings, **fate).killed for fate in fates)
+        last = self.sync(story.settings)
+        assert last.said["problems"] == story.undisturbed.said["problems"]
         return killed, differences(story.wanted, self.found(story))
 
 
 def synchronise(access: Any, settings: SyncSettings) -> dict[str, Any]:
     """What a child does: as the command does it, but in smaller parts, so that there is more between which to die."""
-    from spam_plugin.integrations.cvat.sync import Link, sync
+    from spam_plugin.integrations.cvat import sync as sync_
+    from spam_plugin.integrations.cvat.client import Patience
+    from spam_plugin.integrations.cvat.desk import CvatDesk
     from spam_plugin.integrations.fiftyone_ import answers, raw
 
     raw.FRAMES_PER_CHANGE, answers._PER_ENTRY = 8, 4
-    report = sync(Link(NAME, access=access), settings).as_dict()
+    sync_.CvatDesk = partial(CvatDesk, patience=Patience(sleep=lambda seconds: None))  # type: ignore[misc]
+    report = sync_.sync(sync_.Link(NAME, access=access), settings).as_dict()
     return {**report, "conflicts": len(report["conflicts"])}
 
 
@@ -282,24 +295,46 @@ def theatre(make_video: Callable[[int], Path]) -> Iterator[Theatre]:
         in_child(lambda: fo.delete_dataset(NAME))
 
 
-STORIES = ("first push", "pull", "pull and push again")
+STORIES = ("first push", "pull", "pull and push again", "task made again")
+
+
+def test_the_stories_hold_what_there_is_to_be_interrupted(theatre):
+    first, pull, again, remade = (theatre.stories[name].undisturbed.said for name in STORIES)
+    assert {"projects made", "tasks made", "tracks created", "issues opened", "jobs opened"} <= set(first["counts"])
+    assert {"jobs pulled", "boxes written", "boxes removed", "answers"} <= set(pull["counts"])
+    assert {"jobs pulled", "tracks updated", "tracks created", "issues opened", "issues closed"} <= set(again["counts"])
+    assert {"tasks made", "tracks created", "issues opened"} <= set(remade["counts"])
+    assert pull["conflicts"]
+    assert not any(told["problems"] for told in (first, pull, again, remade))
+    assert sum(len(theatre.stories[name].points(kind)) for name in STORIES for kind in SIDES) >= 200
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_after_a_synchronisation_another_one_finds_nothing_to_do(theatre, story):
+    told = theatre.stories[story]
+    killed, different = theatre.play(told, {})
+    assert (killed, different) == (0, "")
+    assert theatre.sync(told.settings).said["counts"] == {}
 
 
 @pytest.mark.parametrize("kind", SIDES)
 @pytest.mark.parametrize("story", STORIES)
 def test_what_is_killed_at_any_step_is_finished_by_the_next(theatre, story, kind):
-    points = theatre.stories[story].points(kind)
+    told = theatre.stories[story]
+    points = told.points(kind)
+    assert points or (story, kind) == ("first push", LIST)
     for point, what in points:
-        killed, different = theatre.play(theatre.stories[story], point=point)
-        assert killed, f"nobody died {point.when} {kind} {point.number}, {what}"
-        assert not different, f"killed {point.when} {kind} {point.number}, {what}:\n{different}"
+        killed, different = theatre.play(told, {"point": point})
+        where = f"killed {point.when} {kind} {point.number}: {what}"
+        assert killed == 1, f"nobody was {where}"
+        assert not different, f"{where}\n{different}"
 
 
 @pytest.mark.parametrize("story", STORIES)
-def test_what_is_killed_at_a_moment_of_chance_is_finished_by_the_next(theatre, story):
-    chance = random.Random(story)
+def test_what_is_killed_at_moments_of_chance_and_more_than_once_is_finished_in_the_end(theatre, story):
     told = theatre.stories[story]
+    chance = random.Random(story)
     for _ in range(TIMES):
-        after = chance.random() * told.undisturbed.seconds
-        _, different = theatre.play(told, after=after)
-        assert not different, f"killed after {after:.3f} s of {told.undisturbed.seconds:.3f} s:\n{different}"
+        moments = [chance.random() * told.undisturbed.seconds for _ in range(chance.randint(1, 3))]
+        _, different = theatre.play(told, *({"after": moment} for moment in moments))
+        assert not different, f"killed after {moments} of {told.undisturbed.seconds:.3f} s:\n{different}"
