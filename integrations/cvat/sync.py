@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fiftyone.core.collections import SampleCollection
@@ -219,8 +219,3 @@ def _news(ctx: Context, since: str | None) -> tuple[bool, str | None]:
     wanted = [job for job in jobs if job.state in states and (not stages or job.stage in stages)]
     news = any((note := ctx.job_note(job.id)) is not None and note.updated != job.updated for job in wanted)
     return news, max([since or "", *(job.updated for job in jobs)]) or None
-
-
-def only_pull(settings: SyncSettings) -> SyncSettings:
-    """The settings of a synchronisation that sends nothing."""
-    return replace(settings, pull=True, push=False)

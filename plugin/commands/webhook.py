@@ -69,10 +69,10 @@ def command(ctx: click.Context, dataset: str, host: str, port: int, register: st
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
         ready.wait()
-        if not trouble:
-            click.echo(f"listening on {host}:{port}", err=True)
         try:
-            follow(link, settings, given, ctx.obj["quiet"], wake=wake, stop=stop)
+            if not trouble:
+                click.echo(f"listening on {host}:{port}", err=True)
+                follow(link, settings, given, ctx.obj["quiet"], wake=wake, stop=stop)
         finally:
             stop.set()
             thread.join(timeout=5)

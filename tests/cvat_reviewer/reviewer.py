@@ -61,20 +61,7 @@ class Reviewer:
 
     def shown(self, track: Track) -> dict[int, Xyxy]:
         """What the player draws in each frame of the job."""
-        out: dict[int, Xyxy] = {}
-        shapes = sorted(track["shapes"], key=lambda shape: shape["frame"])
-        for at, shape in enumerate(shapes):
-            if shape["outside"]:
-                continue
-            behind = shapes[at + 1] if at + 1 < len(shapes) else None
-            end = behind["frame"] if behind is not None else self.stop + 1
-            for frame in range(shape["frame"], end):
-                share = (frame - shape["frame"]) / (end - shape["frame"]) if behind is not None else 0.0
-                target = behind["points"] if behind is not None else shape["points"]
-                box = [a + (b - a) * share for a, b in zip(shape["points"], target, strict=True)]
-                if self.start <= frame <= self.stop:
-                    out[frame] = (box[0], box[1], box[2], box[3])
-        return out
+        return shown(track["shapes"], self.start, self.stop)
 
     def edit(self, kind: str) -> bool:
         """Does one edit, if there is anything that it can be done to."""
@@ -384,6 +371,24 @@ class Reviewer:
         self._rows = {new["id"]: rows[old["id"]] for old, new in zip(before, self.tracks, strict=True)}
         self._first = {new["id"]: first[old["id"]] for old, new in zip(before, self.tracks, strict=True)}
         return True
+
+
+def shown(keyframes: list[dict[str, Any]], start: int, stop: int) -> dict[int, Xyxy]:
+    """What the player draws of a track in each frame of a job."""
+    out: dict[int, Xyxy] = {}
+    shapes = sorted(keyframes, key=lambda shape: shape["frame"])
+    for at, shape in enumerate(shapes):
+        if shape["outside"]:
+            continue
+        behind = shapes[at + 1] if at + 1 < len(shapes) else None
+        end = behind["frame"] if behind is not None else stop + 1
+        for frame in range(shape["frame"], end):
+            share = (frame - shape["frame"]) / (end - shape["frame"]) if behind is not None else 0.0
+            target = behind["points"] if behind is not None else shape["points"]
+            box = [a + (b - a) * share for a, b in zip(shape["points"], target, strict=True)]
+            if start <= frame <= stop:
+                out[frame] = (box[0], box[1], box[2], box[3])
+    return out
 
 
 def _spliced(early: dict[int, Row], late: dict[int, Row], frame: int) -> dict[int, Row]:
