@@ -85,13 +85,13 @@ def make_dataset(make_video: Callable[[int], Path]) -> Iterator[Callable[..., fo
     """A dataset of videos with tracks in ``spam_tracks``; gone after the test."""
     import fiftyone as fo
 
-    made: list[fo.Dataset] = []
+    made: set[str] = set()
 
     def make(name: str, *videos: Boxes, frames: int = 90, **attributes: Any) -> fo.Dataset:
         if fo.dataset_exists(name):
             fo.delete_dataset(name)
         dataset = fo.Dataset(name)
-        made.append(dataset)
+        made.add(name)
         for at, boxes in enumerate(videos):
             sample = fo.Sample(filepath=str(make_video(frames)), sequence=f"video {at + 1}")
             sample.metadata = fo.VideoMetadata(
@@ -102,9 +102,9 @@ def make_dataset(make_video: Callable[[int], Path]) -> Iterator[Callable[..., fo
         return dataset
 
     yield make
-    for dataset in made:
-        if fo.dataset_exists(dataset.name):
-            dataset.delete()
+    for name in made:
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
 
 
 @pytest.fixture

@@ -1,25 +1,154 @@
-"""What goes to CVAT and comes back untouched, changes nothing; what a person did there, is there afterwards."""
+"""What goes to CVAT and comes back untouched, changes nothing; and nothing is sent twice."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
 from cvat_reviewer import Api
-from cvat_reviewer.data import read_tracks, straight
+from cvat_reviewer.data import HEIGHT, WIDTH, read_tracks, straight, write_tracks
+from hypothesis import given, settings
 
+from spam_plugin.engine.answers import Verdict
 from spam_plugin.engine.desk.context import SyncSettings
+from spam_plugin.engine.keyframing import Keyframes, interpolate
 from spam_plugin.integrations.cvat.sync import sync
+from spam_plugin.integrations.fiftyone_.answers import AnswerBook
+from spam_plugin.models.spam.overlaps import paired_iou
 
+FRAMES = 60
 EVERYTHING = SyncSettings(windows="all", job_seconds=3, overlap_seconds=0)
 
 
-def test_what_nobody_touched_comes_back_as_it_was(server, make_dataset, make_link):
-    dataset = make_dataset("untouched", [*straight(1, 0, 80), *straight(2, 20, 40, 120.3, "person")])
-    sample = dataset.first().id
-    before = read_tracks(dataset, sample)
-    report = sync(make_link(dataset), EVERYTHING)
-    assert report.counts["jobs opened"] == 3
+@st.composite
+def tracks(draw) -> list:
+    """Tracks with gaps, of single frames, at the borders of the image and of jobs, of several classes."""
+    rows = []
+    for number in range(1, draw(st.integers(1, 5)) + 1):
+        rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+        first = draw(st.sampled_from([0, 7, 29, 30, 59]))
+        last = min(FRAMES - 1, first + draw(st.sampled_from([0, 1, 12, 30, 59])))
+        hole = draw(st.sampled_from([None, (first + 3, first + 4), (29, 31), (first + 1, last)]))
+        jerk, label = draw(st.sampled_from([0.0, 0.3, 3.0])), draw(st.sampled_from(["car", "person", "bicycle"]))
+        corner = np.array([draw(st.sampled_from([0.0, 33.3333])), draw(st.sampled_from([0.0, 120.06]))])
+        for frame in range(first, last + 1):
+            corner = np.clip(corner + rng.normal(0.7, jerk, 2), 0, [WIDTH - 45, HEIGHT - 45])
+            if hole is None or not hole[0] <= frame < hole[1]:
+                side = 40 + rng.normal(0, jerk, 2).clip(-5, 5)
+                rows.append((frame, number, label, (*corner.tolist(), *(corner + side).tolist())))
+    return rows
+
+
+def finish(server) -> Api:
     api = Api(server.url, server.username, server.password)
     for job in api.jobs():
         api.job(job["id"], state="completed")
-    report = sync(make_link(dataset), EVERYTHING)
-    assert report.counts == {"jobs pulled": 3}
+    return api
+
+
+@settings(max_examples=15, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@given(rows=tracks(), overlap=st.sampled_from([0.0, 1.0]), confirm=st.booleans())
+def test_what_nobody_touched_comes_back_as_it_was(server, make_dataset, make_link, rows, overlap, confirm):
+    server.reset()
+    dataset = make_dataset("untouched", rows, frames=FRAMES)
+    sample = dataset.first().id
+    link, wanted = make_link(dataset), replace(EVERYTHING, overlap_seconds=overlap, confirm=confirm)
+    before = read_tracks(dataset, sample)
+    sync(link, wanted)
+    finish(server)
+    report = sync(link, wanted)
+    assert set(report.counts) <= {"jobs pulled", "answers"}
+    assert report.problems == []
     assert read_tracks(dataset, sample) == before
+    said = {answer.verdict for answer in AnswerBook(dataset, "spam_tracks").all()}
+    assert said <= ({Verdict.VALID, Verdict.SAME} if confirm else set())
+    assert bool(said) == confirm
+    assert sync(link, wanted).counts == {}
+
+
+def test_keyframes_that_are_sent_follow_every_box(server, make_dataset, make_link):
+    rng = np.random.default_rng(3)
+    side = np.array([40, 55])
+    course = np.cumsum(np.cumsum(rng.normal(0, 0.1, (FRAMES, 2)), 0), 0) + np.array([100, 90])
+    rows = [(f, 1, "car", (*course[f].tolist(), *(course[f] + side).tolist())) for f in range(FRAMES)]
+    dataset = make_dataset("followed", rows, frames=FRAMES)
+    sync(make_link(dataset), replace(EVERYTHING, job_seconds=100))
+    api = Api(server.url, server.username, server.password)
+    (track,) = api.tracks(api.jobs()[0]["id"])
+    shapes = track["shapes"]
+    keys = Keyframes(
+        np.zeros(len(shapes), int), np.array([s["frame"] for s in shapes]), np.array([s["points"] for s in shapes]),
+        np.array([s["outside"] for s in shapes]),
+    )  # fmt: skip
+    _, frame, box, _ = interpolate(keys, FRAMES - 1)
+    assert frame.tolist() == list(range(FRAMES))
+    assert paired_iou(box, np.array([row[3] for row in rows])).min() >= 0.9
+    assert len(shapes) < FRAMES / 4
+    exact = {row[0]: row[3] for row in rows}
+    assert all(s["points"] == pytest.approx(exact[s["frame"]], abs=1e-6) for s in shapes)
+
+
+def test_media_go_up_once_and_only_what_changed_is_sent_again(server, make_dataset, make_link):
+    rows = [row for number in range(1, 6) for row in straight(number, 0, 59, 30.0 * number)]
+    dataset = make_dataset("again", rows, frames=FRAMES)
+    link, wanted = make_link(dataset), replace(EVERYTHING, job_seconds=100)
+    sync(link, wanted)
+    server.clear_log()
+    assert sync(link, wanted).counts == {}
+    assert not [
+        one for one in server.log if one.method != "GET" and "login" not in one.path and "guide" not in one.path
+    ]
+    moved = [(f, n, label, tuple(x + 9 for x in box) if n == 3 else box) for f, n, label, box in rows]
+    write_tracks(dataset, dataset.first().id, moved)
+    server.clear_log()
+    report = sync(link, wanted)
+    assert {name: report.counts.get(name) for name in ("tracks created", "tracks updated", "tracks deleted")} == {
+        "tracks created": None, "tracks updated": 1, "tracks deleted": None
+    }  # fmt: skip
+    assert not [one for one in server.log if "/data" in one.path]
+    write_tracks(dataset, dataset.first().id, [row for row in moved if row[1] != 2])
+    report = sync(link, wanted)
+    assert (report.counts.get("tracks deleted"), report.counts.get("tracks updated")) == (1, None)
+
+
+def test_image_sequences_go_and_come_too(server, make_link, tmp_path):
+    import cv2
+    import fiftyone as fo
+
+    from spam_plugin.integrations.fiftyone_.fields import OutputFields, declare
+    from spam_plugin.integrations.fiftyone_.raw import detection_dict, write_image_labels
+
+    dataset = fo.Dataset()
+    try:
+        dataset.add_sample_field("frame_number", fo.IntField)
+        for frame in range(1, 13):
+            cv2.imwrite(str(tmp_path / f"{frame:03d}.png"), np.full((HEIGHT, WIDTH, 3), 5 * frame, np.uint8))
+            sample = fo.Sample(str(tmp_path / f"{frame:03d}.png"), sequence="s", frame_number=frame, frame_rate=10.0)
+            sample.metadata = fo.ImageMetadata(width=WIDTH, height=HEIGHT)
+            dataset.add_sample(sample)
+        declare(dataset, "", OutputFields("spam_tracks"))
+        write_image_labels(
+            dataset, "spam_tracks",
+            [(key, [detection_dict("car", [0.1 + at / 100, 0.2, 0.1, 0.2], 1, source="model")])
+             for at, key in enumerate(dataset.values("id"))],
+        )  # fmt: skip
+        link = make_link(dataset)
+        report = sync(link, EVERYTHING)
+        assert report.problems == []
+        assert server.tasks()[0]["size"] == 12
+        api = Api(server.url, server.username, server.password)
+        (track,) = api.tracks(1)
+        shapes = [{**s, "points": [x + 5 for x in s["points"]]} for s in track["shapes"]]
+        api.change(1, "update", [{**track, "shapes": shapes}])
+        finish(server)
+        assert sync(link, EVERYTHING).problems == []
+        dataset.reload()
+        found = [sample.spam_tracks.detections[0] for sample in dataset.sort_by("frame_number")]
+        assert found[0].bounding_box[0] == pytest.approx(0.1 + 5 / WIDTH)
+        assert found[5].bounding_box[0] == pytest.approx(0.15 + 5 / WIDTH)
+        assert [found[0].source, found[5].source] == ["human", "interpolated"]
+    finally:
+        dataset.delete()
