@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-import time
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,13 +17,17 @@ from cvat_sdk.core.client import Client, Config
 
 from ...engine.desk.ports import DeskError, GoneError, LostError
 from ...models.errors import InputError, MissingError
+from .trouble import TRANSIENT, Patience, PatientRest, Trouble, said, trouble_of
 
 LEAST_VERSION = (2, 20)  # from which background work is told by /api/requests
-_TRANSIENT = (429, 500, 502, 503, 504)
 _LEGACY_TOKEN = re.compile(r"[0-9a-f]{40}")
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class ForbiddenError(DeskError):
+    """The server knows us, and does not allow it."""
 
 
 @dataclass(frozen=True)
@@ -66,45 +70,18 @@ class Access:
         Args:
             secrets: where to look before the environment, e.g. a FiftyOne plugin's secrets.
         """
+        given = secrets or {}
 
         def find(name: str) -> str | None:
-            return (secrets or {}).get(name) or os.environ.get(name)
+            return given.get(name) or os.environ.get(name)
 
+        # Who is named in the secrets must not become somebody else because of a token in the environment.
+        named = given.get("CVAT_USERNAME") or given.get("CVAT_PASSWORD")
+        token = given.get("CVAT_TOKEN") if named else find("CVAT_TOKEN")
         return cls(
-            (find("CVAT_URL") or "").rstrip("/"), find("CVAT_TOKEN") or "", find("CVAT_USERNAME") or "",
+            (find("CVAT_URL") or "").rstrip("/"), token or "", find("CVAT_USERNAME") or "",
             find("CVAT_PASSWORD") or "", find("CVAT_ORG"),
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to try again what is broken for a moment.
-
-    Attributes:
-        tries: of one request.
-        first: seconds before the second one; doubles from try to try.
-        longest: seconds between two tries.
-        timeout: seconds for a connection, and for an answer to go on.
-        sleep: waits.
-    """
-
-    tries: int = 6
-    first: float = 0.5
-    longest: float = 30.0
-    timeout: float = 120.0
-    sleep: Callable[[float], None] = time.sleep
-
-    def delay(self, attempt: int) -> float:
-        """Seconds before another try, after so many."""
-        return min(self.longest, self.first * 2 ** (attempt - 1))
-
-
-class Trouble(Exception):
-    """A request went wrong in a way that may pass; the work may or may not have been done."""
-
-    def __init__(self, why: str, status: int = 0, retry_after: float | None = None) -> None:
-        super().__init__(why)
-        self.why, self.status, self.retry_after = why, status, retry_after
 
 
 class Session:
@@ -113,19 +90,23 @@ class Session:
     Args:
         access: where and who.
         patience: with what is broken for a moment.
+
+    Attributes:
+        client: of cvat-sdk.
+        who: name of the user, as far as it is known.
     """
 
     def __init__(self, access: Access, patience: Patience | None = None) -> None:
         self.access, self.patience = access, patience or Patience()
         quiet = logging.getLogger(f"{__name__}.sdk")
-        quiet.setLevel(logging.ERROR)
-        config = Config(status_check_period=1)
-        self.client = Client(access.url, logger=quiet, config=config, check_server_version=False)
-        pool = getattr(self.client.api_client.rest_client, "pool_manager", None)
-        if pool is not None:
-            pool.connection_pool_kw["retries"] = urllib3.Retry(0, redirect=3)
+        quiet.setLevel(logging.CRITICAL)  # cvat-sdk tells of errors that are told here, with all headers
+        self.client = Client(access.url, logger=quiet, config=Config(), check_server_version=False)
+        api = self.client.api_client
+        api.rest_client = PatientRest(api.configuration, self.patience)
         self.client.organization_slug = access.organization
+        self.who = access.username if not access.token else "the owner of CVAT_TOKEN"
         self._logged_in = False
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Closes the connections. The session is left to end by itself.
@@ -165,103 +146,107 @@ class Session:
                 return work()
             except Trouble as trouble:
                 last = trouble
-                if attempt == self.patience.tries:
-                    break
-                self.patience.sleep(trouble.retry_after or self.patience.delay(attempt))
+            logger.info("%s: %s; try %d of %d", what, last.why, attempt, self.patience.tries)
+            # What the server may still be at, is waited for; a second request would do it twice.
+            wait_only = find is not None and last.slow
+            for look in range(attempt, self.patience.tries + 1 if wait_only else attempt + 1):
+                if attempt < self.patience.tries or wait_only:
+                    self.patience.wait(look, last.retry_after)
                 if find is not None and (found := find()) is not None:
                     return found
+            if wait_only:
+                break
         raise self._given_up(last, what)
 
     def _given_up(self, trouble: Trouble, what: str) -> DeskError:
+        url, tries = self.access.url, self.patience.tries
+        if trouble.slow:
+            return DeskError(f"{what}: CVAT at {url} was not done with it in time ({trouble.why}); it may be, later")
         if trouble.status == 0:
-            return LostError(
-                f"CVAT at {self.access.url} does not answer ({trouble.why}); is it running, and is CVAT_URL right?"
-            )
+            return LostError(f"CVAT at {url} does not answer: {trouble.why}; is it running, and is CVAT_URL right?")
+        if trouble.status == 401:
+            return LostError(f"CVAT at {url} lets {self.who!r} in, but forgets it at once; see its log")
         if trouble.status == 429:
-            return LostError(f"CVAT at {self.access.url} wants fewer requests and did not let up: {trouble.why}")
-        return DeskError(f"{what}: CVAT failed {self.patience.tries} times ({trouble.why}); see its log")
+            return LostError(f"CVAT at {url} wants fewer requests and did not let up: {trouble.why}")
+        if trouble.status in (502, 503):
+            return LostError(f"CVAT at {url} is not up ({trouble.why}, {tries} times); is it starting?")
+        return DeskError(f"{what}: CVAT failed {tries} times ({trouble.why}); see its log")
 
     def _log_in(self) -> None:
-        if self._logged_in:
-            return
-        access, api = self.access, self.client.api_client
-        if access.token:
-            kind = "Token" if _LEGACY_TOKEN.fullmatch(access.token) else "Bearer"
-            api.set_default_header("Authorization", f"{kind} {access.token}")
-        else:
-            try:
-                self.client.login((access.username, access.password))
-            except exceptions.ApiException as error:
-                if error.status in _TRANSIENT:
-                    raise _trouble(error) from None
-                if error.status in (400, 401, 403):
-                    raise LostError(
-                        f"CVAT at {access.url} does not let {access.username!r} in; check CVAT_USERNAME and "
-                        "CVAT_PASSWORD"
-                    ) from None
-                raise LostError(f"{access.url} is no CVAT server ({error.status}); check CVAT_URL") from None
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                raise Trouble(_in_words(error)) from None
-        self._logged_in = True
+        with self._lock:
+            if self._logged_in:
+                return
+            if self.access.token:
+                kind = "Token" if _LEGACY_TOKEN.fullmatch(self.access.token) else "Bearer"
+                api = self.client.api_client
+                api.set_default_header("Authorization", f"{kind} {self.access.token}")
+                # Behind no proxy, CVAT fails at large uploads without it; in sessions cvat-sdk sends it by itself.
+                api.set_default_header("Origin", "/".join(self.access.url.split("/")[:3]))
+            else:
+                self._open_session()
+            self._logged_in = True
+
+    def _open_session(self) -> None:
+        access = self.access
+        api = self.client.api_client
+        api.cookies.clear()
+        api.configuration.api_key.pop("csrfHeaderAuth", None)
+        try:
+            self.client.login((access.username, access.password))
+        except exceptions.ApiException as error:
+            if error.status in TRANSIENT or not error.status:
+                raise trouble_of(error) from None
+            if error.status in (400, 401, 403):
+                raise LostError(
+                    f"CVAT at {access.url} does not let {access.username!r} in; check CVAT_USERNAME and CVAT_PASSWORD"
+                ) from None
+            raise LostError(self._strange(error)) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise trouble_of(error) from None
+        except (exceptions.OpenApiException, AssertionError, ValueError):
+            raise LostError(self._strange()) from None
+
+    def _strange(self, error: exceptions.ApiException | None = None) -> str:
+        """What to say of something that is no CVAT server."""
+        url = self.access.url
+        if error is not None and 300 <= (error.status or 0) < 400:
+            there = str((error.headers or {}).get("Location") or "elsewhere")
+            return f"{url} sends us on to {there}; set CVAT_URL to where CVAT is"
+        return f"{url} does not answer as CVAT does{f' ({error.status})' if error else ''}; check CVAT_URL"
 
     def _once(self, method: str, path: str, body: Any, query: Mapping[str, Any], what: str) -> Any:
         pairs = [(name, str(value)) for name, value in query.items() if value is not None]
         try:
             _, response = self.client.api_client.call_api(
-                path, method, query_params=pairs, body=body,
-                header_params={"Accept": "application/vnd.cvat+json"},
-                _request_timeout=self.patience.timeout, _check_status=True,
-            )  # fmt: skip
-        except exceptions.ApiException as error:
-            raise self._refused(error, what or f"{method} {path}") from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Trouble(_in_words(error)) from None
+                path, method, query_params=pairs, body=body, header_params={"Accept": "application/vnd.cvat+json"}
+            )
+        except (exceptions.ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise self.refusal(error, what or f"{method} {path}") from None
         if not response.data:
             return None
         try:
             return json.loads(response.data)
         except ValueError:
-            raise LostError(f"{self.access.url} does not answer as CVAT does; check CVAT_URL") from None
+            raise LostError(self._strange()) from None
 
-    def _refused(self, error: exceptions.ApiException, what: str) -> Exception:
-        """What an error of the server is to us."""
-        said, access = _said(error), self.access
-        if error.status in _TRANSIENT or error.status == 0:
-            return _trouble(error)
+    def refusal(self, error: Exception, what: str) -> Exception:
+        """What an error of the server, or of the connection, is to us: an error in words, or trouble that may pass."""
+        if not isinstance(error, exceptions.ApiException) or error.status in TRANSIENT or not error.status:
+            return trouble_of(error)
+        url = self.access.url
         if error.status == 401:
-            if not access.token and self._logged_in:
-                self._logged_in = False  # the session has ended: another log-in, at the next try
-                self.client._clear_credentials() if hasattr(self.client, "_clear_credentials") else None
-                return Trouble("the session has ended", 401)
-            return LostError(
-                f"CVAT at {access.url} does not accept the token; make a new one in CVAT and set CVAT_TOKEN"
-            )
+            if self.access.token:
+                return LostError(
+                    f"CVAT at {url} does not accept the token (any more); make a new one in CVAT and set CVAT_TOKEN"
+                )
+            self._logged_in = False  # the session has ended: another log-in, at the next try
+            return Trouble("the session has ended", 401)
         if error.status == 403:
-            who = access.username or "the owner of CVAT_TOKEN"
-            return DeskError(
-                f"{what}: CVAT does not allow it to {who} ({said}); ask for the right, or be somebody else"
+            return ForbiddenError(
+                f"{what}: CVAT does not allow it to {self.who} ({said(error)}); ask for the right, or be somebody else"
             )
         if error.status == 404:
-            return GoneError(f"{what}: not in CVAT any more, or not for us to see")
-        return DeskError(f"{what}: CVAT refuses ({error.status}: {said})")
-
-
-def _trouble(error: exceptions.ApiException) -> Trouble:
-    headers = error.headers or {}
-    after = headers.get("Retry-After")
-    wait = float(after) if after is not None and re.fullmatch(r"\d+(\.\d+)?", after) else None
-    return Trouble(f"{error.status}: {_said(error)}", error.status, wait)
-
-
-def _said(error: exceptions.ApiException) -> str:
-    """The server's words, in one line."""
-    body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
-    return " ".join(re.sub(r"<[^>]+>", " ", body).split())[:300] or str(error.reason or "no reason given")
-
-
-def _in_words(error: BaseException) -> str:
-    """Why there was no answer, without addresses of objects."""
-    inner: BaseException = getattr(error, "reason", None) or error
-    inner = inner if isinstance(inner, BaseException) else error
-    text = str(inner).split(": ", 1)[-1] if "object at 0x" in str(inner) else str(inner)
-    return " ".join(text.split())[:200] or type(inner).__name__
+            return GoneError(f"{what}: not in CVAT any more, or not for {self.who} to see")
+        if 300 <= error.status < 400:
+            return LostError(self._strange(error))
+        return DeskError(f"{what}: CVAT refuses ({error.status}: {said(error)})")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-import urllib3
-from cvat_sdk import exceptions
-from cvat_sdk.core.proxies.tasks import ResourceType
-
-from ...engine.desk.ports import AttributeSpec, DeskError, GoneError, IssueState, JobState, LabelSpec, Media, TaskState
+from ...engine.desk.ports import DeskError, GoneError, IssueState, JobState, LabelSpec, LostError, Media, TaskState
 from ...engine.desk.sheets import Refusal, SheetTrack
-from ...models.errors import InputError
-from .client import LEAST_VERSION, Access, LostError, Patience, Session, Trouble
-from .translate import UID, Classes
+from .client import LEAST_VERSION, Access, Session
+from .media import BUSY, media_request, send_media
+from .translate import Classes, attribute_json, label_json
+from .trouble import Patience
 
 PAGE = 500
 MOST_KEYFRAMES = 20_000  # of one request: about 5 MB
@@ -42,7 +36,7 @@ class CvatDesk:
         self._session = Session(access, patience)
         self._occluded, self._poll = occluded, poll
         self._classes: Classes | None = None
-        self._users: dict[str, int | None] = {}
+        self._users: dict[str, int] = {}
         self._locks: dict[int, threading.Lock] = defaultdict(threading.Lock)
 
     def __enter__(self) -> CvatDesk:
@@ -54,7 +48,7 @@ class CvatDesk:
     @property
     def url(self) -> str:
         """Where people find it."""
-        return self._session.access.url
+        return self._session.access.url.rstrip("/")
 
     def check(self) -> str:
         """Makes sure that the server answers, knows us and is not too old; returns its version."""
@@ -68,7 +62,7 @@ class CvatDesk:
             raise LostError(
                 f"CVAT at {self.url} is of version {version}; at least {least} is needed: update the server"
             )
-        self._session.send("GET", "/api/users/self", what="asking who we are")
+        self._session.who = self._session.send("GET", "/api/users/self", what="asking who we are")["username"]
         return version
 
     # --- projects
@@ -95,7 +89,7 @@ class CvatDesk:
 
     def create_project(self, name: str, labels: Sequence[LabelSpec]) -> int:
         """Makes a project."""
-        body = {"name": name, "labels": [_label_json(spec) for spec in labels]}
+        body = {"name": name, "labels": [label_json(spec) for spec in labels]}
         made = self._session.send(
             "POST", "/api/projects", body, lambda: self._named("/api/projects", name), f"making project {name!r}"
         )
@@ -111,20 +105,30 @@ class CvatDesk:
 
     def extend_project(self, project: int, labels: Sequence[LabelSpec]) -> None:
         """Adds classes, and attributes of classes, that are missing."""
+        changes = self._lacking(project, labels)
+        if not changes:
+            return
+
+        def find() -> dict[str, Any] | None:
+            return None if self._lacking(project, labels) else {}
+
+        self._session.send("PATCH", f"/api/projects/{project}", {"labels": changes}, find, "adding classes")
+
+    def _lacking(self, project: int, labels: Sequence[LabelSpec]) -> list[dict[str, Any]]:
+        """What has to change in a project for it to have these classes."""
         there = {label["name"]: label for label in self._pages("/api/labels", project_id=project)}
         changes = []
         for spec in labels:
             known = there.get(spec.name)
             if known is None:
-                changes.append(_label_json(spec))
+                changes.append(label_json(spec))
                 continue
             names = {one["name"] for one in known["attributes"]}
-            new = [_attribute_json(one) for one in spec.attributes if one.name not in names]
+            new = [attribute_json(one) for one in spec.attributes if one.name not in names]
             if new:
                 kept = [{**one, "values": one.get("values") or [""]} for one in known["attributes"]]
                 changes.append({"id": known["id"], "name": known["name"], "attributes": [*kept, *new]})
-        if changes:
-            self._session.send("PATCH", f"/api/projects/{project}", {"labels": changes}, what="adding classes")
+        return changes
 
     def describe(self, project: int, markdown: str) -> None:
         """Tells people who work in the project what to do, if the server has guides."""
@@ -161,61 +165,19 @@ class CvatDesk:
         size = int(found.get("size") or 0)
         if size and (found.get("jobs") or {}).get("count"):
             return TaskState(task, found["name"], size)
-        status, message = self._media_request(task)
-        failed = (message or "the media could not be read") if status == "failed" else ""
-        return TaskState(task, found["name"], size, failed, status in ("queued", "started"))
-
-    def _media_request(self, task: int) -> tuple[str, str]:
-        """How far the server is with the media of a task: status and what it says; empty if it knows of none."""
-        try:
-            request = self._session.send("GET", f"/api/requests/action=create&target=task&target_id={task}")
-        except GoneError:
-            return "", ""
-        return str(request.get("status") or ""), str(request.get("message") or "")
+        request = media_request(self._session, task) or {}
+        status, lines = str(request.get("status") or ""), str(request.get("message") or "").strip().splitlines()
+        failed = (lines[-1] if lines else "the media could not be read") if status == "failed" else ""
+        return TaskState(task, found["name"], size, failed, status in BUSY)
 
     def upload(self, task: int, media: Media, tell: Callable[[float], None] | None = None) -> None:
         """Gives the task its media and waits until the server has taken them."""
-        files = [str(one) for one in media.files]
-        params: dict[str, Any] = {"image_quality": media.image_quality, "use_cache": True}
-        if len(files) > 1:
-            params["sorting_method"] = "predefined"
-        kind = ResourceType.LOCAL
-        if media.remote is not None:
-            kind = ResourceType.SHARE
-            if media.remote != "share":
-                params["cloud_storage_id"] = int(media.remote)
-        else:
-            lost = next((one for one in files if not Path(one).is_file()), None)
-            if lost is not None:
-                raise InputError(f"there is no file {lost}; put it back, or remove the sample")
-        with ExitStack() as stack:
-            if kind is ResourceType.LOCAL:
-                files = _uniquely_named(files, stack)
-            self._session.patiently(lambda: self._upload(task, files, kind, params, tell), None, f"sending task {task}")
+        send_media(self._session, task, media, tell)
         self.wait(task)
-
-    def _upload(
-        self, task: int, files: list[str], kind: ResourceType, params: dict[str, Any],
-        tell: Callable[[float], None] | None,
-    ) -> None:  # fmt: skip
-        proxy = self._session.client.tasks.retrieve(task)
-        try:
-            proxy.upload_data(
-                files,
-                resource_type=kind,
-                params=params,
-                wait_for_completion=False,
-                pbar=_Shares(tell) if tell else None,
-            )
-        except exceptions.ApiException as error:
-            refused = self._session._refused(error, f"sending the media of task {task}")
-            raise DeskError(f"the upload broke off: {refused}") if isinstance(refused, Trouble) else refused from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise DeskError(f"the upload broke off ({type(error).__name__}); start again to send it anew") from None
 
     def wait(self, task: int) -> None:
         """Waits until the server is no more at work on a task's media."""
-        while self._media_request(task)[0] in ("queued", "started"):
+        while (media_request(self._session, task) or {}).get("status") in BUSY:
             self._session.patience.sleep(self._poll)
 
     def delete_task(self, task: int) -> None:
@@ -245,15 +207,17 @@ class CvatDesk:
         }
         if assignee is not None:
             body["assignee"] = self._user(assignee) if assignee else None
+            if assignee and body["assignee"] is None:
+                raise DeskError(f"job {job}: CVAT at {self.url} knows no user {assignee!r}; check the assignees")
         method = "PATCH" if body else "GET"
         with self._locks[job]:
             return _job(self._session.send(method, f"/api/jobs/{job}", body or None, what=f"setting job {job}"))
 
     def _user(self, name: str) -> int | None:
         if name not in self._users:
-            found = self._pages("/api/users", what="looking for users", search=name)
-            self._users[name] = next((int(one["id"]) for one in found if one["username"] == name), None)
-        return self._users[name]
+            for one in self._pages("/api/users", what="looking for users", search=name):
+                self._users[one["username"]] = int(one["id"])
+        return self._users.get(name)
 
     def unknown_users(self, names: Sequence[str]) -> list[str]:
         """Those of the names that the server does not know."""
@@ -281,37 +245,32 @@ class CvatDesk:
         delete: Sequence[SheetTrack] = (),
     ) -> list[int]:  # fmt: skip
         """Changes tracks of a job: deletes, then updates, then creates."""
-        made, changed, gone = (
-            [self._known.send(track) for track in tracks] for tracks in (create, update, delete)
-        )  # all are translated before the first is sent
+        # All are translated before the first is sent.
+        made = [self._known.send(track, False) for track in create]
+        changed = [self._known.send(track) for track in update]
+        gone = [self._known.remove(track) for track in delete]
         with self._locks[job]:
-            for part in _parts(gone):
-                self._change(job, "delete", part, None)
-            for part in _parts(changed):
-                self._change(job, "update", part, None)
-            ids: list[int] = []
-            for part in _parts([{**one, "id": None} for one in made]):
-                ids += self._create(job, [{k: v for k, v in one.items() if k != "id"} for one in part])
-        return ids
+            for action, tracks in (("delete", gone), ("update", changed)):
+                for part in _parts(tracks):
+                    self._change(job, action, part)
+            return [number for part in _parts(made) for number in self._create(job, part)]
 
     def _change(
-        self, job: int, action: str, tracks: list[dict[str, Any]], find: Callable[[], Any] | None
-    ) -> dict[str, Any]:
+        self, job: int, action: str, tracks: list[dict[str, Any]],
+        find: Callable[[], dict[str, Any] | None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         body = {"version": 0, "tags": [], "shapes": [], "tracks": tracks}
         what = f"job {job}: {action} of {len(tracks)} tracks"
         return self._session.send("PATCH", f"/api/jobs/{job}/annotations", body, find, what, action=action)
 
     def _create(self, job: int, tracks: list[dict[str, Any]]) -> list[int]:
-        """Makes tracks, and knows them again by their names if the answer got lost."""
-        uid_specs = {one["id"] for label in self._known.labels for one in label["attributes"] if one["name"] == UID}
-
-        def uid(track: Mapping[str, Any]) -> str:
-            return next((str(a["value"]) for a in track["attributes"] if a["spec_id"] in uid_specs), "")
+        """Makes tracks, and knows them again if the answer got lost."""
 
         def find() -> dict[str, Any] | None:
-            there = self._session.send("GET", f"/api/jobs/{job}/annotations")["tracks"]
-            newest = {uid(one): one for one in sorted(there, key=lambda one: one["id"])}
-            found = [newest.get(uid(one)) for one in tracks]
+            there = self._session.send("GET", f"/api/jobs/{job}/annotations", what=f"reading job {job}")["tracks"]
+            # Both halves of a track that was split have its name, so the name alone would not tell.
+            newest = {self._known.mark(one): one for one in sorted(there, key=lambda one: one["id"])}
+            found = [newest.get(self._known.mark(one)) for one in tracks]
             # A request is done as a whole or not at all.
             return {"tracks": found} if all(one is not None for one in found) else None
 
@@ -324,17 +283,11 @@ class CvatDesk:
         """All issues of a job with their comments, by id."""
         what = f"reading the issues of job {job}"
         found = sorted(self._pages("/api/issues", what, job_id=job), key=lambda one: one["id"])
-        return [
-            IssueState(
-                int(one["id"]), job, int(one["frame"]), tuple(map(float, one["position"])), bool(one["resolved"]),
-                self._comments(int(one["id"]), what), str(one["updated_date"]),
-            )
-            for one in found
-        ]  # fmt: skip
-
-    def _comments(self, issue: int, what: str) -> tuple[tuple[str, str], ...]:
-        found = sorted(self._pages("/api/comments", what, issue_id=issue), key=lambda one: one["id"])
-        return tuple(((one.get("owner") or {}).get("username") or "somebody", str(one["message"])) for one in found)
+        said: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        if found:
+            for one in sorted(self._pages("/api/comments", what, job_id=job), key=lambda one: one["id"]):
+                said[one["issue"]].append(one)
+        return [_issue(one, said[one["id"]]) for one in found]
 
     def open_issue(self, job: int, frame: int, position: Sequence[float], message: str) -> int:
         """Opens an issue."""
@@ -383,45 +336,6 @@ class CvatDesk:
         return int(self._session.send("POST", "/api/webhooks", body, find, "making the webhook")["id"])
 
 
-class _Shares:
-    """Tells what share of an upload is done, as cvat-sdk reports it."""
-
-    def __new__(cls, tell: Callable[[float], None]) -> Any:
-        from cvat_sdk.core.progress import BaseProgressReporter
-
-        class Reporter(BaseProgressReporter):
-            _total, _done = 1, 0
-
-            def start2(self, total: int, **_: Any) -> None:
-                super().start2(total)
-                self._total, self._done = max(total, 1), 0
-
-            def report_status(self, progress: int) -> None:
-                super().report_status(progress)
-                self._done = progress
-                tell(min(1.0, self._done / self._total))
-
-            def advance(self, delta: int) -> None:
-                super().advance(delta)
-                self._done += delta
-                tell(min(1.0, self._done / self._total))
-
-        return Reporter()
-
-
-def _uniquely_named(files: list[str], stack: ExitStack) -> list[str]:
-    """Files whose names differ, as the server puts them into one folder."""
-    if len({Path(one).name for one in files}) == len(files):
-        return files
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spam-plugin-upload-")))
-    out = []
-    for at, one in enumerate(files):
-        link = folder / f"{at:07d}_{Path(one).name}"
-        link.symlink_to(Path(one).absolute())
-        out.append(str(link))
-    return out
-
-
 def _parts(tracks: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Tracks in requests of a size that servers take."""
     part: list[dict[str, Any]] = []
@@ -443,12 +357,11 @@ def _job(data: Mapping[str, Any]) -> JobState:
     )  # fmt: skip
 
 
-def _label_json(spec: LabelSpec) -> dict[str, Any]:
-    return {"name": spec.name, "attributes": [_attribute_json(one) for one in spec.attributes]}
-
-
-def _attribute_json(spec: AttributeSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name, "mutable": spec.mutable, "input_type": spec.kind, "values": list(spec.values or ("",)),
-        "default_value": spec.default,
-    }  # fmt: skip
+def _issue(data: Mapping[str, Any], comments: Sequence[Mapping[str, Any]]) -> IssueState:
+    return IssueState(
+        int(data["id"]), int(data["job"]), int(data["frame"]), tuple(map(float, data["position"])),
+        bool(data["resolved"]),
+        tuple(((one.get("owner") or {}).get("username") or "somebody", str(one["message"])) for one in comments),
+        # A new comment does not change the issue itself.
+        max(str(one["updated_date"]) for one in (data, *comments)),
+    )  # fmt: skip

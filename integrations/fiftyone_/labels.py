@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +56,10 @@ def read_labels(
     Raises:
         InputError: for the first box that cannot be used, unless ``skip_bad``.
     """
-    frames: list[int] = []
-    boxes: list[dict[str, Any]] = []
+    read = _Columns(attributes)
     for shown_in, found in video_documents(video, field, [*_KEYS, *attributes.kinds]):
-        frames += [shown_in] * len(found)
-        boxes += found
-    frame = np.array(frames, np.int64)
-    xyxy = four_columns([box.get("bounding_box") for box in boxes]) * ([info.width, info.height] * 2)
-    xyxy[:, 2:] += xyxy[:, :2]
-    xyxy = xyxy.round(PIXEL_DECIMALS)
-    number = np.array([_number(box.get("index")) for box in boxes], np.int64)
+        read.take(shown_in, found)
+    frame, xyxy, number = read.arrays(info)
     reason = _reasons(frame, xyxy, number, positions)
     if reason.any() and not skip_bad:
         row = int((reason > 0).argmax())
@@ -75,23 +70,74 @@ def read_labels(
     position = np.searchsorted(positions, frame[rows])
     order = np.lexsort([number[rows], position])
     position, rows = position[order], rows[order]
-    chosen = [boxes[row] for row in rows.tolist()]
+    chosen = rows.tolist()
     track = number[rows]
     labels = Labels(
         frame=position,
         xyxy=xyxy[rows],
         track=track,
-        label=tuple(box.get("label") or "" for box in chosen),
-        human=np.array([box.get("source") not in _OF_MODEL for box in chosen], bool),
-        observed=np.array([box.get("source") == SOURCE_NAMES[Source.MODEL] for box in chosen], bool),
-        keyframe=np.array([bool(box.get("keyframe")) for box in chosen], bool),
-        key=tuple(str(box["_id"]) for box in chosen),
-        uncertainty=_uncertainty(chosen),
-        instance=_instances(video.key, track.tolist(), chosen),
-        values=tuple(map(attributes.said, chosen)) if attributes.kinds else (),
+        label=tuple([read.label[row] for row in chosen]),
+        human=np.array([read.source[row] not in _OF_MODEL for row in chosen], bool),
+        observed=np.array([read.source[row] == SOURCE_NAMES[Source.MODEL] for row in chosen], bool),
+        keyframe=np.array(read.keyframe, bool)[rows],
+        key=tuple([read.key[row] for row in chosen]),
+        uncertainty=np.array(read.unsure, np.float64)[rows].clip(0.0, 1.0),
+        instance=_instances(video.key, track.tolist(), [read.instance[row] for row in chosen]),
+        values=tuple([read.values[row] for row in chosen]) if attributes.kinds else (),
     )
-    there = {_instance(box) for box in boxes} - {""}
-    return ReadLabels(labels, frozenset(there), len(boxes) - len(rows))
+    return ReadLabels(labels, frozenset(read.instance) - {""}, len(frame) - len(rows))
+
+
+class _Columns:
+    """What is needed of raw boxes, frame by frame.
+
+    The documents themselves are let go: as many as a long video has fill a gigabyte, and Python's search for cycles
+    among them takes longer than reading them.
+    """
+
+    def __init__(self, attributes: UserAttributes) -> None:
+        self._attributes = attributes
+        self._frame: list[int] = []
+        self._box: list[NDArray[np.float64]] = []
+        self._number: list[int] = []
+        self.key: list[str] = []
+        self.label: list[str] = []
+        self.source: list[str | None] = []
+        self.keyframe: list[bool] = []
+        self.unsure: list[float] = []
+        self.instance: list[str] = []
+        self.values: list[Mapping[str, str]] = []
+        self._texts: dict[Any, Any] = {}  # the same text is held once
+
+    def take(self, frame: int, boxes: Sequence[Mapping[str, Any]]) -> None:
+        """The boxes of one frame."""
+        one = self._texts.setdefault
+        self._frame += [frame] * len(boxes)
+        self._box.append(four_columns([box.get("bounding_box") for box in boxes]))
+        for box in boxes:
+            self._number.append(_number(box.get("index")))
+            self.key.append(str(box["_id"]))
+            label, source = box.get("label") or "", box.get("source")
+            self.label.append(one(label, label))
+            self.source.append(one(source, source))
+            self.keyframe.append(bool(box.get("keyframe")))
+            self.unsure.append(_unsure(box))
+            self.instance.append(self._instance(box))
+            if self._attributes.kinds:
+                self.values.append(self._attributes.said(box))
+
+    def arrays(self, info: VideoInfo) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """(N,) frame, (N, 4) pixels and (N,) number of the track, ``_NONE`` where there is none."""
+        xyxy = np.concatenate([np.zeros((0, 4)), *self._box]) * ([info.width, info.height] * 2)
+        xyxy[:, 2:] += xyxy[:, :2]
+        return np.array(self._frame, np.int64), xyxy.round(PIXEL_DECIMALS), np.array(self._number, np.int64)
+
+    def _instance(self, box: Mapping[str, Any]) -> str:
+        found = (box.get("instance") or {}).get("_id")
+        if not isinstance(found, ObjectId):
+            return ""
+        text = self._texts.get(found)
+        return text if text is not None else self._texts.setdefault(found, str(found))
 
 
 _NONE = np.iinfo(np.int64).min  # of a box that is in no track
@@ -152,27 +198,21 @@ def _complaint(
     )
 
 
-def _uncertainty(boxes: list[dict[str, Any]]) -> NDArray[np.float64]:
-    columns = [[box.get(name) or 0.0 for box in boxes] for name in ("uncertainty", "link_uncertainty")]
-    return np.nan_to_num(np.array(columns, np.float64)).max(0, initial=0.0).clip(0.0, 1.0)
+def _unsure(box: Mapping[str, Any]) -> float:
+    """The greater of the two doubts about a box; what is no number is none."""
+    of_box, of_link = box.get("uncertainty") or 0.0, box.get("link_uncertainty") or 0.0
+    return max(of_box if of_box == of_box else 0.0, of_link if of_link == of_link else 0.0)
 
 
-def _instances(key: str, track: list[int], boxes: list[dict[str, Any]]) -> dict[int, str]:
+def _instances(key: str, track: list[int], instances: list[str]) -> dict[int, str]:
     """Identity of every track: that of its first box which has one; two tracks never have the same."""
     out: dict[int, str] = {}
     taken: set[str] = set()
-    for number, box in zip(track, boxes, strict=True):
-        if number > 0 and number not in out:
-            instance = _instance(box)
-            if instance and instance not in taken:
-                out[number] = instance
-                taken.add(instance)
+    for number, instance in zip(track, instances, strict=True):
+        if number > 0 and number not in out and instance and instance not in taken:
+            out[number] = instance
+            taken.add(instance)
     return {number: out.get(number) or nameless(key, number) for number in sorted({one for one in track if one > 0})}
-
-
-def _instance(box: dict[str, Any]) -> str:
-    found = (box.get("instance") or {}).get("_id")
-    return str(found) if isinstance(found, ObjectId) else ""
 
 
 def nameless(key: str, number: int) -> str:

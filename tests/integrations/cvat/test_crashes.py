@@ -29,8 +29,9 @@ pytestmark = pytest.mark.skipif(
 
 NAME, FRAMES = "crashes", 40
 SETTINGS = SyncSettings(job_seconds=2, overlap_seconds=0, assignees=("anna", "ben"))
-SIDES = {JOURNAL: (BEFORE, AFTER), REQUEST: (BEFORE, AFTER, LOST), DATABASE: (BEFORE,), LIST: (WITHIN,)}
-TIMES = 12  # that a synchronisation is killed at a moment of chance
+# Before a request, or after a write, all is as it is after the step before, or before the next one.
+SIDES = {JOURNAL: (BEFORE, AFTER), REQUEST: (AFTER, LOST), DATABASE: (BEFORE,), LIST: (WITHIN,)}
+TIMES = 8  # that each story is played with deaths at moments of chance
 
 
 def mine(track: int, frame: int) -> Box:
@@ -86,6 +87,7 @@ def build(video: Path) -> None:
         [
             ask(one, Question.VALID, 1, 4, 9.0), ask(one, Question.BOX, 3, 12, 1.0), ask(two, Question.END, 2, 33, 5.0),
             ask(two, Question.VALID, 3, 30, 3.0), ask(one, Question.BOX, 1, 30, 2.0),
+            ask(one, Question.BOX, 2, 25, 1.5), ask(one, Question.BOX, 3, 27, 0.5),
         ],
     )  # fmt: skip
 
@@ -180,11 +182,11 @@ class Theatre:
         self.stories["first push"] = self._story(SETTINGS)
         in_child(move_by_hand)
         self._review(1, 4)
-        self.stories["pull"] = self._story(SETTINGS)
+        self.stories["pull"] = self._story(replace(SETTINGS, confirm=True))
         in_child(label_again)
         self._retouch(2, "in progress")
         self._retouch(4, "completed")
-        self.stories["pull and push again"] = self._story(replace(SETTINGS, force=True, confirm=True))
+        self.stories["pull and push again"] = self._story(replace(SETTINGS, force=True))
         self.api.send("DELETE", "/api/tasks/1")
         self.stories["task made again"] = self._story(replace(SETTINGS, remake=True))
 
@@ -224,12 +226,12 @@ class Theatre:
         self._answer(number, state)
 
     def _answer(self, number: int, state: str) -> None:
-        """Closes every other issue of a job, says no to the rest, and sets the job's state."""
+        """Closes the first issue of a job, says no to the second, leaves others, and sets the job's state."""
         for at, issue in enumerate(self.api.issues(number)):
-            if at % 2:
-                self.api.comment(issue["id"], "no, it is not")
-            else:
+            if at == 0:
                 self.api.resolve(issue["id"])
+            elif at == 1:
+                self.api.comment(issue["id"], "no, it is not")
         self.api.job(number, state=state)
 
     def _world(self, number: int) -> World:
@@ -302,7 +304,7 @@ def test_the_stories_hold_what_there_is_to_be_interrupted(theatre):
     first, pull, again, remade = (theatre.stories[name].undisturbed.said for name in STORIES)
     assert {"projects made", "tasks made", "tracks created", "issues opened", "jobs opened"} <= set(first["counts"])
     assert {"jobs pulled", "boxes written", "boxes removed", "answers"} <= set(pull["counts"])
-    assert {"jobs pulled", "tracks updated", "tracks created", "issues opened", "issues closed"} <= set(again["counts"])
+    assert {"jobs pulled", "tracks updated", "tracks created", "issues opened"} <= set(again["counts"])
     assert {"tasks made", "tracks created", "issues opened"} <= set(remade["counts"])
     assert pull["conflicts"]
     assert not any(told["problems"] for told in (first, pull, again, remade))
@@ -317,12 +319,14 @@ def test_after_a_synchronisation_another_one_finds_nothing_to_do(theatre, story)
     assert theatre.sync(told.settings).said["counts"] == {}
 
 
-@pytest.mark.parametrize("kind", SIDES)
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize(
+    ("story", "kind"),
+    [(story, kind) for story in STORIES for kind in SIDES if kind != LIST or "pull" in story],  # others write no lists
+)
 def test_what_is_killed_at_any_step_is_finished_by_the_next(theatre, story, kind):
     told = theatre.stories[story]
     points = told.points(kind)
-    assert points or (story, kind) == ("first push", LIST)
+    assert points
     for point, what in points:
         killed, different = theatre.play(told, {"point": point})
         where = f"killed {point.when} {kind} {point.number}: {what}"
