@@ -55,7 +55,7 @@ def question() -> None:
     """An issue pinned to its box."""
     figure, ax = plt.subplots(figsize=(6.2, 3.0))
     picture(ax, "frame 45: one issue = one question, pinned to its box")
-    box(ax, 14, 22, ASK, "person 7")
+    box(ax, 14, 22, ASK, "person 12")
     box(ax, 62, 20, GOOD, "person 9")
     note(ax, 30, 4, "Same person? This one (track 12) is seen in frame 45 at the\n"
          "left, the other in frame 52 in the middle. Merge them if they\n"
@@ -143,7 +143,26 @@ def finish() -> None:
     save(figure, "annotators_finish.png")
 
 
+def state() -> None:
+    """Where a job's state is set."""
+    figure, ax = plt.subplots(figsize=(6.2, 2.2))
+    ax.set(xlim=(0, 100), ylim=(36, 0))
+    ax.axis("off")
+    first = ("Menu", "...", "Change job state  >", "...")
+    then = ("new", "in progress", "rejected", "completed")
+    for left, top, words, chosen in ((4, 2, first, "Change job state  >"), (42, 10, then, "completed")):
+        ax.add_patch(Rectangle((left, top), 34, 6 * len(words), facecolor="#f4f5f7", edgecolor="#9aa0a6"))
+        for at, text in enumerate(words):
+            if text == chosen:
+                ax.add_patch(Rectangle((left, top + 6 * at), 34, 6, facecolor="#dbe6f3", edgecolor="none"))
+            weight = "bold" if text in ("Menu", "completed") else "normal"
+            ax.text(left + 3, top + 6 * at + 3.2, text, fontsize=8.5, color=INK, va="center", fontweight=weight)
+    ax.annotate("when you are done", xy=(76, 31), xytext=(81, 20), fontsize=8, color=ASK,
+                arrowprops={"arrowstyle": "->", "color": ASK})  # fmt: skip
+    save(figure, "annotators_state.png")
+
+
 if __name__ == "__main__":
     HERE.mkdir(exist_ok=True)
-    for draw in (question, split, merge, outside, keyframes, finish):
+    for draw in (question, split, merge, outside, keyframes, finish, state):
         draw()

@@ -138,7 +138,9 @@ class Context:
         except LostError:
             raise
         except SpamPluginError as error:
-            self.report.problems.append(f"video {video!r}: {error}")
+            sentence = f"video {video!r}: {error}"
+            if sentence not in self.report.problems:  # what cannot be read is in the way of both directions
+                self.report.problems.append(sentence)
 
     def job_note(self, job: int) -> JobNote | None:
         """What is known of a job."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...models.spam.overlaps import paired_iou
-from .pairs import SAME_OBJECT, assign, pairs_in_frames
+from .pairs import NAMESAKE, SAME_OBJECT, assign, pairs_in_frames
 from .sheets import SAME_PIXELS, Boxes, Sheet, SheetTrack, expand
 
 
@@ -73,7 +73,7 @@ def compare(base: Sheet, theirs: Sequence[SheetTrack]) -> JobDiff:
     touched = tuple(place for place in range(len(base.tracks)) if place not in kept)
     sent = expand(base.tracks, touched, base.start, base.stop)
     found = expand(tracks, np.flatnonzero(~same).tolist(), base.start, base.stop)
-    origin, moved = _origins(sent, found, parent, set(touched))
+    origin, moved = _origins(sent, found, parent)
     parent = _by_geometry(parent, same, sent, found, origin)
     return JobDiff(base, tracks, parent, same, touched, sent, found, origin, moved)
 
@@ -81,18 +81,33 @@ def compare(base: Sheet, theirs: Sequence[SheetTrack]) -> JobDiff:
 def _parents(base: Sheet, theirs: Sequence[SheetTrack]) -> tuple[NDArray[np.int64], list[bool]]:
     """For each of theirs its base track by id, else by uid; and whether it is the first to claim it."""
     by_id = {track.remote: place for place, track in enumerate(base.tracks) if track.remote is not None}
-    by_uid = {track.uid: place for place, track in enumerate(base.tracks) if track.uid}
+    by_name = defaultdict(list)
+    for place, track in enumerate(base.tracks):
+        if track.name_there:
+            by_name[track.name_there].append(place)
     parent = np.array([by_id.get(track.remote, -1) if track.remote is not None else -1 for track in theirs], np.int64)
     taken = set(parent.tolist())
     claimed: set[int] = set()
     primary = [of >= 0 for of in parent.tolist()]
     for place in sorted(np.flatnonzero(parent < 0).tolist(), key=lambda place: int(theirs[place].frame[0])):
-        of = by_uid.get(theirs[place].uid, -1) if theirs[place].uid else -1
-        if of >= 0 and of not in taken:
+        able = by_name.get(theirs[place].uid, [])
+        left = [of for of in able if of not in taken]
+        of = _most_alike(base, left, theirs[place]) if len(able) > 1 else (left or [-1])[0]
+        if of >= 0:
             parent[place] = of
             primary[place] = of not in claimed
             claimed.add(of)
     return parent, primary
+
+
+def _most_alike(base: Sheet, places: Sequence[int], track: SheetTrack) -> int:
+    """Of several base tracks that the desk calls by one name that whose boxes a track has most of, or -1."""
+    sent = expand(base.tracks, places, base.start, base.stop)
+    own = expand((track,), [0], base.start, base.stop)
+    rows, sources = pairs_in_frames(own.frame, sent.frame)
+    overlap = paired_iou(own.xyxy[rows], sent.xyxy[sources])
+    score = np.bincount(sent.track[sources], np.where(overlap >= SAME_OBJECT, overlap, 0.0), len(base.tracks))
+    return int(score.argmax()) if score.max(initial=0.0) > 0 else -1
 
 
 def _unchanged(base: Sheet, place: int, track: SheetTrack) -> bool:
@@ -118,10 +133,19 @@ def values_at(track: SheetTrack, frame: NDArray[np.int64]) -> list[dict[str, str
     return [filled[at] if at >= 0 else {} for at in place.tolist()]
 
 
-def _origins(
-    sent: Boxes, found: Boxes, parent: NDArray[np.int64], touched: set[int]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where every found box comes from, and whether it was moved: exactly the same box first, then the parent's."""
+def value_at(track: SheetTrack, frame: int) -> dict[str, str]:
+    """What is said of a track's box in one frame."""
+    if not track.values:
+        return {}
+    at = int(track.frame.searchsorted(frame, "right")) - 1
+    return track.filled[at] if at >= 0 else {}
+
+
+def _origins(sent: Boxes, found: Boxes, parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where every found box comes from, and whether it was moved.
+
+    That is exactly the same box, else the one that it overlaps with most, else its parent's, wherever it was.
+    """
     origin = np.full(len(found), -1)
     moved = np.ones(len(found), bool)
     rows, sources = pairs_in_frames(found.frame, sent.frame)
@@ -131,16 +155,14 @@ def _origins(
     own = parent[found.track[rows]] == sent.track[sources]
     assign(origin, rows[exact], sources[exact], own[exact].astype(float))
     moved[origin >= 0] = False
-    free = (origin[rows] < 0) & ~np.isin(sources, origin)
-    assign(origin, rows[free & own], sources[free & own], np.ones((free & own).sum()))
-    # Tracks of which nothing is left by name may have been merged into others, or drawn again; a track without a name
-    # may be any that was sent.
-    orphans = np.array(sorted(touched - set(parent.tolist())), np.int64)
-    free = (origin[rows] < 0) & ~np.isin(sources, origin)
-    free &= np.isin(sent.track[sources], orphans) | (parent[found.track[rows]] < 0)
+    # A tail that went over to another track and was moved a little lies nearer to what it was than to what that track
+    # was; and what nobody has kept, and lies under a box from nowhere, was joined to that track or drawn again.
+    free = np.flatnonzero((origin[rows] < 0) & ~np.isin(sources, origin))
     overlap = paired_iou(found.xyxy[rows[free]], sent.xyxy[sources[free]])
-    good = overlap >= SAME_OBJECT
-    assign(origin, rows[free][good], sources[free][good], overlap[good])
+    good = free[overlap >= SAME_OBJECT]
+    assign(origin, rows[good], sources[good], (overlap + NAMESAKE * own[free])[overlap >= SAME_OBJECT])
+    free = own & (origin[rows] < 0) & ~np.isin(sources, origin)
+    assign(origin, rows[free], sources[free], np.ones(int(free.sum())))
     return origin, moved
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -155,6 +155,7 @@ def _chains(
 ) -> list[tuple[int, int]]:
     """What goes on as what along each track of the dataset that people have touched, (earlier, later) nodes."""
     owners = {one.row: dict(one.owners) for one in rows if one.row >= 0}  # row -> job -> place of its track
+    near = {one.row for one in rows if one.row >= 0 and _is_near(labels, jobs, one)}
     touched: dict[int, dict[int, list[int]]] = {}  # number of a track -> job -> rows that were sent to it
     handled: set[int] = set(owners)
     for at, job in enumerate(jobs):
@@ -185,7 +186,7 @@ def _chains(
         last: set[int] = set()
         for k, at in enumerate(order, 1):
             sent = sorted(by_job[at], key=lambda row: int(labels.frame[row]))
-            ends = _ends(jobs[at], sent, [owners.get(row, {}).get(at, -1) for row in sent])
+            ends = _ends(jobs[at], sent, [owners.get(row, {}).get(at, -1) for row in sent], near)
             if ends is not None:
                 first, final = (node_of[at, end.place] for end in ends)
                 if before is not None and not (last & set(sent)):
@@ -200,20 +201,32 @@ def _chains(
     return [(one, other) for _, one, other in sorted(links)]
 
 
-def _ends(job: Laid, sent: Sequence[int], owner: Sequence[int]) -> tuple[_End, _End] | None:
+def _is_near(labels: Labels, jobs: Sequence[Laid], row: Row) -> bool:
+    """Whether a box is still about where it is in the dataset."""
+    if row.drawn is None:
+        return True
+    at, box = row.drawn
+    return bool(paired_iou(jobs[at].back.diff.found.xyxy[box][None], labels.xyxy[row.row][None])[0] >= SAME_OBJECT)
+
+
+def _ends(job: Laid, sent: Sequence[int], owner: Sequence[int], near: Collection[int]) -> tuple[_End, _End] | None:
     """The tracks at the desk that go on to the left and to the right of a job as a track did that was sent.
 
     Args:
         job: its sheet.
         sent: rows of the track that were sent to it, by frame.
         owner: for each the track that has it now, or -1.
+        near: those rows that are about where they were; one that lies elsewhere tells less.
     """
     diff = job.back.diff
     of = set(diff.sent.track[np.isin(job.sent_row, np.array(sent, np.int64))].tolist())
     named = [place for place, parent in enumerate(diff.parent.tolist()) if parent in of and not diff.same[place]]
     named.sort(key=lambda place: int(diff.theirs[place].frame[0]))
     ends = []
-    for side, by_name in ((owner, named[:1]), (owner[::-1], named[-1:])):
+    stays = [place if row in near else -1 for row, place in zip(sent, owner, strict=True)]
+    if max(stays, default=-1) < 0:
+        stays = list(owner)
+    for side, by_name in ((stays, named[:1]), (stays[::-1], named[-1:])):
         # The box at the border; where that is gone, the nearest one that is there; else whatever goes by the name.
         kept = next((at for at, place in enumerate(side) if place >= 0), -1)
         place = side[kept] if kept >= 0 else (by_name or [-1])[0]

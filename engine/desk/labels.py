@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ class Labels:
     def between(self, start: int, stop: int) -> NDArray[np.int64]:
         """Rows from one frame to another, both included."""
         return np.arange(np.searchsorted(self.frame, start, "left"), np.searchsorted(self.frame, stop, "right"))
+
+    @cached_property
+    def doubt(self) -> Mapping[int, float]:
+        """Number of a track -> greatest uncertainty of its boxes."""
+        numbers, place = np.unique(self.track, return_inverse=True)
+        greatest = np.zeros(len(numbers))
+        np.maximum.at(greatest, place, self.uncertainty)
+        return dict(zip(numbers.tolist(), greatest.tolist(), strict=True))
 
     def said(self, row: int) -> Mapping[str, str]:
         """What else is said of a box."""

@@ -8,16 +8,16 @@ same box in the dataset, too, both versions are kept and reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...models.spam.overlaps import paired_iou
-from .diff import JobDiff, values_at
+from .diff import JobDiff, value_at
 from .identity import Identities, Row, trace
 from .labels import Conflict, Labels, Patch, Put
-from .pairs import SAME_OBJECT, assign, pairs_in_frames
+from .pairs import NAMESAKE, SAME_OBJECT, assign, pairs_in_frames
 from .sheets import SAME_PIXELS, Boxes
 
 AGREE = 0.9  # overlap from which two people mean the same box
@@ -88,50 +88,65 @@ def merge(video: str, labels: Labels, returns: Sequence[JobReturn], new_instance
     return _Merge(video, labels, sorted(returns, key=lambda one: (one.diff.base.start, one.job))).run(new_instance)
 
 
+def rows_of(labels: Labels, back: JobReturn, boxes: Boxes) -> NDArray[np.int64]:
+    """For each box that was sent the row of the labels that it is now, or -1.
+
+    That is what lies there, preferably of its own name: a track that was labelled anew, or cut or joined in another
+    job, goes by another name. If nothing does, it is the box of its name, wherever that is.
+
+    Args:
+        labels: of the dataset, now.
+        back: the sheet that they were sent to.
+        boxes: of its base tracks.
+    """
+    number_of = {instance: number for number, instance in labels.instance.items()}
+    instance = [back.instances.get(track.uid, track.uid) for track in back.diff.base.tracks]
+    number = np.array([number_of.get(one, 0) for one in instance], np.int64)
+    out = np.full(len(boxes), -1)
+    window = labels.between(back.diff.base.start, back.diff.base.stop)
+    rows, places = pairs_in_frames(boxes.frame, labels.frame[window])
+    if not len(rows):
+        return out
+    others = window[places]
+    named = number[boxes.track[rows]] == labels.track[others]
+    overlap = paired_iou(boxes.xyxy[rows], labels.xyxy[others])
+    good = overlap >= SAME_OBJECT
+    assign(out, rows[good], others[good], overlap[good] + NAMESAKE * named[good])
+    free = named & (out[rows] < 0) & ~np.isin(others, out)
+    assign(out, rows[free], others[free], np.ones(int(free.sum())))
+    return out
+
+
 class _Merge:
     """One merge, step by step."""
 
     def __init__(self, video: str, labels: Labels, returns: Sequence[JobReturn]) -> None:
         self.video, self.labels = video, labels
-        self.track_of_instance = {instance: number for number, instance in labels.instance.items()}
         self.jobs: list[Laid] = []
         for back in returns:
-            sent_row = self._rows_of(back, back.diff.sent)
+            sent_row = rows_of(self.labels, back, back.diff.sent)
             self.jobs.append(Laid(back, sent_row, self._found_rows(back, sent_row)))
         self.conflicts: list[Conflict] = []
+        self.disputed: list[int] = []  # rows that are gone at the desk and stay nevertheless
 
     def run(self, new_instance: Callable[[int], str]) -> Merged:
         rows, removed = self._settle()
         identities = trace(self.labels, self.jobs, rows)
-        instance = {number: self.labels.instance.get(number) or new_instance(number) for number in identities.numbers}
+        moved_out = self._make_room(rows, identities)
+        numbers = (*identities.numbers, *sorted(set(moved_out.values())))
+        instance = {number: self.labels.instance.get(number) or new_instance(number) for number in numbers}
         for (job, place), number in identities.number_of_piece.items():
             self.jobs[job].number[place] = number
         self._class_conflicts(identities)
-        put = self._puts(rows, identities, instance)
+        put = self._puts(rows, identities, instance) + [
+            Put(int(self.labels.frame[row]), self.labels.key[row], number, instance[number], self.labels.label[row])
+            for row, number in moved_out.items()
+        ]
         gone: dict[int, list[str]] = {}
         for row in removed:
             gone.setdefault(int(self.labels.frame[row]), []).append(self.labels.key[row])
         patch = Patch(tuple(put), {frame: tuple(sorted(keys)) for frame, keys in sorted(gone.items())})
         return Merged(patch, tuple(self.conflicts), tuple(self.jobs), instance)
-
-    def _rows_of(self, back: JobReturn, boxes: Boxes) -> NDArray[np.int64]:
-        """For each box that was sent the row that it is now: by its track's identity, else by where it is."""
-        labels, tracks = self.labels, back.diff.base.tracks
-        instance = [back.instances.get(track.uid, track.uid) for track in tracks]
-        number = np.array([self.track_of_instance.get(one, 0) for one in instance], np.int64)
-        out = np.full(len(boxes), -1)
-        window = labels.between(back.diff.base.start, back.diff.base.stop)
-        rows, places = pairs_in_frames(boxes.frame, labels.frame[window])
-        others = window[places]
-        if not len(rows):
-            return out
-        by_name = number[boxes.track[rows]] == labels.track[others]
-        assign(out, rows[by_name], others[by_name], np.ones(int(by_name.sum())))
-        nameless = (number[boxes.track[rows]] == 0) & ~np.isin(others, out)
-        overlap = paired_iou(boxes.xyxy[rows[nameless]], labels.xyxy[others[nameless]])
-        good = overlap >= SAME_OBJECT
-        assign(out, rows[nameless][good], others[nameless][good], overlap[good])
-        return out
 
     def _found_rows(self, back: JobReturn, sent_row: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each box that came back changed the row that it replaces."""
@@ -144,7 +159,7 @@ class _Merge:
         if not len(new):
             return out
         # A new box may be about something that a model has found since, of which the person could not know.
-        everything = self._rows_of(back, diff.base.boxes())
+        everything = rows_of(labels, back, diff.base.boxes())
         window = labels.between(diff.base.start, diff.base.stop)
         unsent = np.setdiff1d(window, everything)
         rows, places = pairs_in_frames(diff.found.frame[new], labels.frame[unsent])
@@ -177,9 +192,29 @@ class _Merge:
                 at, box = sent[0]
                 if self._is_changed_here(row, self.jobs[at].back.diff.sent.xyxy[box]):
                     self._disagree("gone", row, sent, None)
+                    self.disputed.append(row)
                 else:
                     removed.append(row)
         return rows + self._fresh(fresh), removed
+
+    def _make_room(self, rows: Sequence[Row], identities: Identities) -> dict[int, int]:
+        """Numbers for disputed boxes whose track is another object at the desk, with a box of its own in their frame.
+
+        Returns:
+            row of the labels -> its new number.
+        """
+        labels = self.labels
+        taken = {(int(labels.frame[row]), number) for row, number in identities.number_of_row.items()}
+        taken |= {(rows[at].frame, number) for at, number in identities.number_of_new.items()}
+        crowded = {int(labels.track[r]) for r in self.disputed if (int(labels.frame[r]), int(labels.track[r])) in taken}
+        free = max([0, *labels.track.tolist(), *identities.numbers]) + 1
+        number_of = {number: free + at for at, number in enumerate(sorted(crowded))}
+        for at, conflict in enumerate(self.conflicts):
+            if conflict.kind == "gone" and not conflict.theirs and conflict.track in number_of:
+                track = number_of[conflict.track]
+                text = _conflict_text("gone", track, conflict.frame, conflict.last, conflict.jobs)
+                self.conflicts[at] = replace(conflict, track=track, text=text)
+        return {row: number_of[of] for row in self.disputed if (of := int(labels.track[row])) in number_of}
 
     def _claimed(self, row: int, found: list[tuple[int, int]], gone: list[tuple[int, int]]) -> Row:
         """One row that is still there at the desk: where it is."""
@@ -326,9 +361,9 @@ class _Merge:
         for at, place in row.owners:
             diff = self.jobs[at].back.diff
             track = diff.theirs[place]
-            now = values_at(track, np.array([row.frame]))[0]
+            now = value_at(track, row.frame)
             of = int(diff.parent[place])
-            before = values_at(diff.base.tracks[of], np.array([row.frame]))[0] if of >= 0 else {}
+            before = value_at(diff.base.tracks[of], row.frame) if of >= 0 else {}
             if row.row < 0:
                 before = {}
             out.update({name: value for name, value in now.items() if before.get(name) != value})

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME_OBJECT = 0.5  # overlap from which two boxes in one frame are taken to be about one object
+NAMESAKE = 0.2  # overlap that a name is worth when a box is looked for again
 
 
 def pairs_in_frames(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

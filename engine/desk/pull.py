@@ -153,7 +153,7 @@ def _diff(ctx: Context, name: str, note: JobNote, tracks: Sequence[SheetTrack], 
     for track in note.base:
         if track.remote in there:
             continue
-        if track.label in lost or track.remote in strange or (track.uid and track.uid in named):
+        if track.label in lost or track.remote in strange or (track.name_there and track.name_there in named):
             theirs.append(track)
     for label in sorted(lost):
         ctx.report.problems.append(
@@ -207,7 +207,7 @@ def _rebase(laid: Laid, merged: Merged) -> tuple[tuple[SheetTrack, ...], dict[st
             while uid in named or uid in same:
                 uid += "+"
         named[uid] = instance
-        base.append(replace(track, uid=uid))
+        base.append(replace(track, uid=uid, alias=None if track.name_there == uid else track.name_there))
     return tuple(base), named
 
 

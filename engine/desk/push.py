@@ -121,9 +121,10 @@ def push_video(ctx: Context, project: int | None, key: str, name: str, queries: 
         jobs = ctx.desk.jobs(project, task.id)
     labels = _sendable(ctx, ctx.store.labels(key))
     by_job = place_queries(queries, [Span(job.id, job.start, job.stop) for job in jobs])
-    held = {conflict.track for conflict in ctx.conflicts(key)}
+    conflicts = ctx.conflicts(key)
     jobs = sorted(jobs, key=lambda job: (-sum(query.gain for query in by_job.get(job.id, ())), job.id))
     for job in jobs:
+        held = {conflict.track for conflict in conflicts if job.id in conflict.jobs}
         _push_job(ctx, key, name, job, labels, by_job.get(job.id, []), held)
     if not ctx.settings.dry_run:
         note = ctx.journal.get(video_key(key))
@@ -230,7 +231,8 @@ def _push_job(
         if untouched is None:
             if not ctx.settings.force:
                 ctx.report.notices.append(
-                    f"video {name!r}, job {job.id} ({job.state}): somebody has changed it and is not done; left alone"
+                    f"video {name!r}, job {job.id} ({job.state}): somebody has changed it and it has not come back; "
+                    "left alone"
                 )
                 return
             if ctx.settings.dry_run:
@@ -263,8 +265,9 @@ def _push_job(
         )  # fmt: skip
     new_state = _state(job, is_open, bool(fresh), not note.updated or (note.is_open and not is_open))
     if not (plan or fresh or stale or new_state or not note.updated):
-        if note.updated != job.updated:
-            ctx.keep(replace(note, updated=job.updated))
+        known_as = plan.instances if note.base else note.instances
+        if not ctx.settings.dry_run and (note.updated != job.updated or known_as != note.instances):
+            ctx.keep(replace(note, updated=job.updated, instances=known_as))
         return
     _count(ctx, plan, fresh, stale, is_open and (new_state is not None or not note.updated))
     if ctx.settings.dry_run:
@@ -323,7 +326,9 @@ def _state(job: JobState, is_open: bool, has_new: bool, turns: bool) -> tuple[st
 
 
 def _untouched(ctx: Context, note: JobNote, job: JobState) -> JobNote | None:
-    """The job's note with its new time, if nobody has changed a box or closed a question in it; else None."""
+    """The job's note with its new time, if nobody has changed a box or closed a question or the job; else None."""
+    if note.is_open and job.state in (FINISHED, "rejected"):
+        return None
     tracks, refusals = ctx.desk.read(job)
     if refusals or not compare(note.sheet, tracks).is_empty:
         return None
@@ -342,8 +347,7 @@ def _reasons(labels: Labels, queries: Sequence[Query]) -> dict[int, str]:
 
 
 def _notes(labels: Labels, reasons: Mapping[int, str], number: int) -> dict[str, str]:
-    unsure = labels.uncertainty[labels.track == number].max(initial=0.0)
-    return {"uncertainty": f"{unsure:.2f}", REASON: reasons.get(number, "")}
+    return {"uncertainty": f"{labels.doubt.get(number, 0.0):.2f}", REASON: reasons.get(number, "")}
 
 
 def finish_push(ctx: Context, job: JobState, pending: Mapping[str, Any], fresh_start: bool = False) -> None:

@@ -12,7 +12,7 @@ from ...models.spam.overlaps import paired_iou
 from ..keyframing import fewest_keyframes
 from .labels import Labels
 from .pairs import SAME_OBJECT, pairs_in_frames
-from .sheets import SAME_PIXELS, Sheet, SheetTrack, expand
+from .sheets import SAME_PIXELS, Boxes, Sheet, SheetTrack, expand
 
 REASON = "reason"  # note that says why a person should look at a track
 TOLERANCE = 0.9  # overlap of keyframed boxes with those of the dataset
@@ -58,7 +58,7 @@ def plan_sheet(
         wanted: (track, frame) of boxes that people will be asked about: they become keyframes.
         notes: what people are to read about a track, by its number; only another reason to look sends a track again.
         tolerance: overlap within which boxes between keyframes must stay.
-        held: numbers of tracks that stay on the sheet as they are, as people disagree about them.
+        held: numbers of tracks that stay on the sheet as they are, or away from it, as people disagree about them.
     """
     window = labels.between(base.start, base.stop)
     window = window[labels.track[window] > 0]
@@ -71,12 +71,13 @@ def plan_sheet(
     update: list[SheetTrack] = []
     keep: list[SheetTrack] = []
     named: dict[str, str] = {}
-    uids = {track.uid for track in base.tracks}
+    uids = {name for track in base.tracks for name in (track.uid, track.name_there)}
     fresh: list[int] = []
     for number in numbers:
         place = place_of.get(number)
         if place is None:
-            fresh.append(number)
+            if number not in held:
+                fresh.append(number)
             continue
         there = base.tracks[place]
         named[there.uid] = labels.instance.get(number, "")
@@ -110,35 +111,54 @@ def _new_uid(wish: str, taken: Collection[str]) -> str:
 
 
 def _known_as(labels: Labels, window: NDArray[np.int64], base: Sheet, instances: Mapping[str, str]) -> dict[int, int]:
-    """Number of a track in the dataset -> place of the track on the sheet that is it: by identity, else by geometry."""
+    """Number of a track in the dataset -> place of the track on the sheet that it is.
+
+    That is the one of its name, if it lies there; else one that lies there, as a track that was labelled anew, or cut
+    or joined in another job, goes by another name; else the one of its name, wherever it is.
+    """
     number_of = {instance: number for number, instance in labels.instance.items()}
     here = set(labels.track[window].tolist())
+    named = [number_of.get(instances.get(track.uid, track.uid), 0) for track in base.tracks]
+    boxes = base.boxes()
     out: dict[int, int] = {}
-    lost = []
-    for place, track in enumerate(base.tracks):
-        number = number_of.get(instances.get(track.uid, track.uid))
-        if number is not None and number in here and number not in out:
+    for by_name in (True, False):
+        free = window[~np.isin(labels.track[window], list(out))]
+        left = np.flatnonzero(~np.isin(boxes.track, list(out.values())))
+        rows, places = pairs_in_frames(boxes.frame[left], labels.frame[free])
+        rows, others = left[rows], free[places]
+        if by_name:
+            same = np.array(named, np.int64)[boxes.track[rows]] == labels.track[others]
+            rows, others = rows[same], others[same]
+        _pair_up(out, boxes, labels, rows, others)
+    for place, number in enumerate(named):
+        if number in here and number not in out and place not in out.values():
             out[number] = place
-        elif number is None:
-            lost.append(place)
-    if not lost:
-        return out
-    boxes = expand(base.tracks, lost, base.start, base.stop)
-    free = window[~np.isin(labels.track[window], list(out))]
-    rows, places = pairs_in_frames(boxes.frame, labels.frame[free])
-    others = free[places]
+    return out
+
+
+def _pair_up(
+    out: dict[int, int], boxes: Boxes, labels: Labels, rows: NDArray[np.int64], others: NDArray[np.int64]
+) -> None:
+    """Pairs tracks half of whose boxes on the sheet are one track of the dataset, those that share most first.
+
+    Args:
+        out: number -> place, filled in.
+        boxes: of the sheet.
+        labels: of the dataset.
+        rows: (P,) boxes of pairs that may be one.
+        others: (P,) rows of the labels, of the same pairs.
+    """
     over = paired_iou(boxes.xyxy[rows], labels.xyxy[others]) >= SAME_OBJECT
     pairs, count = np.unique(
         np.column_stack([boxes.track[rows[over]], labels.track[others[over]]]), axis=0, return_counts=True
     )
-    size = np.bincount(boxes.track, minlength=len(base.tracks))
-    used: set[int] = set()
+    size = np.bincount(boxes.track)
+    used = set(out.values())
     for at in np.argsort(-count, kind="stable").tolist():
         place, number = pairs[at].tolist()
         if place not in used and number not in out and 2 * count[at] >= size[place]:
             out[number] = place
             used.add(place)
-    return out
 
 
 def _is_wanted(labels: Labels, window: NDArray[np.int64], wanted: Collection[tuple[int, int]]) -> NDArray[np.bool_]:
@@ -168,7 +188,9 @@ def _still_fits(
     close = paired_iou(boxes.xyxy, labels.xyxy[rows]) >= tolerance - 1e-9
     off = np.abs(boxes.xyxy - labels.xyxy[rows]).max(1, initial=0.0)
     set_by_people = labels.human[rows] & labels.keyframe[rows]
-    if not (close.all() and (off[set_by_people] <= SAME_PIXELS).all() and boxes.keyframe[must].all()):
+    # A person may have dropped the keyframe of a box that they had set, if it lies where it did without.
+    pinned = boxes.keyframe[must & ~set_by_people]
+    if not (close.all() and (off[set_by_people] <= SAME_PIXELS).all() and pinned.all()):
         return False
     if not labels.values:
         return True

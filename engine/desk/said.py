@@ -6,6 +6,7 @@ Answers name boxes and not tracks, so they hold for any model that comes later.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,7 +18,7 @@ from ...models.spam.overlaps import paired_iou
 from ..answers import Answer, Box, Verdict
 from ..queries import Query, Question, teaches
 from .labels import Labels
-from .merging import Laid
+from .merging import Laid, rows_of
 from .pairs import SAME_OBJECT, pairs_in_frames
 from .ports import IssueState
 from .sheets import Boxes, Sheet
@@ -218,13 +219,13 @@ class _Teller:
     def tell_confirmed(self) -> None:
         """Every track that a person saw and left as it was, is right."""
         diff, labels = self._diff, self._labels
-        number_of = {instance: number for number, instance in labels.instance.items()}
-        window = labels.between(diff.base.start, diff.base.stop)
-        for place in sorted(diff.parent[diff.same].tolist()):
-            uid = diff.base.tracks[place].uid
-            number = number_of.get(self._job.back.instances.get(uid, uid))
-            rows = window[(labels.track[window] == number) & labels.observed[window] & ~labels.human[window]]
-            self._vouch([_box(labels, row) for row in rows.tolist()], None)
+        boxes = diff.base.boxes(diff.parent[diff.same].tolist())
+        rows = rows_of(labels, self._job.back, boxes)
+        good = rows >= 0
+        good[good] = labels.observed[rows[good]] & ~labels.human[rows[good]]
+        for place in np.unique(boxes.track).tolist():
+            own = rows[good & (boxes.track == place)]
+            self._vouch([_box(labels, row) for row in own.tolist()], None)
 
     def _vouch(self, boxes: Sequence[Box], query: Query | None) -> None:
         if boxes:
@@ -281,8 +282,8 @@ class _Teller:
 
     def _tell_box(self, query: Query, reply: bool | None) -> None:
         owner = self._owner_now(query.boxes[0])
-        if owner < 0:
-            return
+        if owner < 0 or (reply is False and owner not in self._pieces):
+            return  # that it does not fit says not what does
         here = self._box_now(owner, query.frame)
         if here is None:
             self._say(Verdict.ABSENT, (query.boxes[0], Box(query.frame, query.boxes[0].xyxy)), query)
@@ -384,10 +385,16 @@ class _Piece:
     def nearest(self, frame: int, first: int = 0, latest: int = 1 << 60) -> Box | None:
         """The box of the track nearest to a frame that an answer can name: a detection, else a drawn one."""
         for boxes in (self.known, self.drawn):
-            near = [(abs(at - frame), at, box) for at, box in boxes if first <= at <= latest]
+            low, high = bisect_left(boxes, first, key=_frame_of), bisect_right(boxes, latest, key=_frame_of)
+            at = bisect_left(boxes, frame, low, high, key=_frame_of)
+            near = [(abs(boxes[i][0] - frame), boxes[i][0], i) for i in (at - 1, at) if low <= i < high]
             if near:
-                return min(near, key=lambda one: one[:2])[2]
+                return boxes[min(near)[2]][1]
         return None
+
+
+def _frame_of(pair: tuple[int, Box]) -> int:
+    return pair[0]
 
 
 def _box(labels: Labels, row: int) -> Box:

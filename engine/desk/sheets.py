@@ -31,6 +31,7 @@ class SheetTrack:
         notes: what is said of the track as a whole, for people to read.
         remote: its id at the desk, or None.
         source: who the desk says has made it.
+        alias: how the desk calls it, if not by its ``uid``: halves of a track that was split have one name there.
     """
 
     uid: str
@@ -42,6 +43,7 @@ class SheetTrack:
     notes: Mapping[str, str] = field(default_factory=dict)
     remote: int | None = None
     source: str = "auto"
+    alias: str | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frame)
@@ -51,6 +53,11 @@ class SheetTrack:
                 f"track {self.uid or self.remote!r} of class {self.label!r} has {count} keyframes that do not fit "
                 "together; their frames must rise and their boxes be finite"
             )
+
+    @property
+    def name_there(self) -> str:
+        """How the desk calls it; empty if it has no name there."""
+        return self.uid if self.alias is None else self.alias
 
     @cached_property
     def filled(self) -> tuple[dict[str, str], ...]:
@@ -77,7 +84,7 @@ class SheetTrack:
         return {
             "uid": self.uid, "label": self.label, "remote": self.remote, "source": self.source,
             "frame": self.frame.tolist(), "xyxy": self.xyxy.tolist(), "outside": self.outside.tolist(),
-            "values": [dict(one) for one in self.values], "notes": dict(self.notes),
+            "values": [dict(one) for one in self.values], "notes": dict(self.notes), "alias": self.alias,
         }  # fmt: skip
 
     @classmethod
@@ -86,7 +93,7 @@ class SheetTrack:
         return cls(
             values["uid"], values["label"], np.array(values["frame"], np.int64),
             np.array(values["xyxy"], np.float64).reshape(-1, 4), np.array(values["outside"], bool),
-            tuple(values["values"]), values["notes"], values["remote"], values["source"],
+            tuple(values["values"]), values["notes"], values["remote"], values["source"], values.get("alias"),
         )  # fmt: skip
 
 

@@ -200,11 +200,18 @@ class Session:
                 raise LostError(
                     f"CVAT at {access.url} does not let {access.username!r} in; check CVAT_USERNAME and CVAT_PASSWORD"
                 ) from None
-            raise LostError(self._strange(error)) from None
+            raise (self.no_organization() or LostError(self._strange(error))) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise trouble_of(error) from None
         except (exceptions.OpenApiException, AssertionError, ValueError):
             raise LostError(self._strange()) from None
+
+    def no_organization(self) -> LostError | None:
+        """What to say where only an organisation that is not there, or not ours, explains a refusal."""
+        name = self.access.organization
+        if not name:
+            return None
+        return LostError(f"{self.who} has no organisation {name!r} at {self.access.url}; check CVAT_ORG and CVAT_URL")
 
     def _strange(self, error: exceptions.ApiException | None = None) -> str:
         """What to say of something that is no CVAT server."""

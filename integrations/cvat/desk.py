@@ -10,7 +10,7 @@ from typing import Any
 
 from ...engine.desk.ports import DeskError, GoneError, IssueState, JobState, LabelSpec, LostError, Media, TaskState
 from ...engine.desk.sheets import Refusal, SheetTrack
-from .client import LEAST_VERSION, Access, Session
+from .client import LEAST_VERSION, Access, ForbiddenError, Session
 from .media import BUSY, media_request, send_media
 from .translate import Classes, attribute_json, label_json
 from .trouble import Patience
@@ -52,7 +52,7 @@ class CvatDesk:
 
     def check(self) -> str:
         """Makes sure that the server answers, knows us and is not too old; returns its version."""
-        about = self._session.send("GET", "/api/server/about", what="asking for the version")
+        about = self._first("/api/server/about", "asking for the version")
         version = str((about or {}).get("version", ""))
         numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
         if len(numbers) < 2:
@@ -62,8 +62,15 @@ class CvatDesk:
             raise LostError(
                 f"CVAT at {self.url} is of version {version}; at least {least} is needed: update the server"
             )
-        self._session.who = self._session.send("GET", "/api/users/self", what="asking who we are")["username"]
+        self._session.who = self._first("/api/users/self", "asking who we are")["username"]
         return version
+
+    def _first(self, path: str, what: str) -> Any:
+        """Asks for what everybody may know who is known at all."""
+        try:
+            return self._session.send("GET", path, what=what)
+        except (ForbiddenError, GoneError) as error:
+            raise (self._session.no_organization() or error) from None
 
     # --- projects
 

@@ -215,6 +215,8 @@ def _news(ctx: Context, since: str | None) -> tuple[bool, str | None]:
     if ctx.project is None:
         return False, since
     jobs = ctx.desk.jobs(ctx.project, since=since)
+    if since is not None and not jobs:
+        return True, None  # the job that changed last is gone, with its task or with the whole project
     states, stages = ctx.settings.states, ctx.settings.stages
     wanted = [job for job in jobs if job.state in states and (not stages or job.stage in stages)]
     news = any((note := ctx.job_note(job.id)) is not None and note.updated != job.updated for job in wanted)

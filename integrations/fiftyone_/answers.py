@@ -44,7 +44,9 @@ class AnswerBook:
         Raises:
             InputError: for an answer about another video; nothing has been kept then.
         """
-        known = {answer.key for answer in self.all()}
+        answers = list(answers)
+        # An answer's key holds its video, so only what is kept about these videos can be the same.
+        known = {answer.key for video in {answer.video for answer in answers} for answer in self.of(video)}
         fresh = {answer.key: answer for answer in answers if answer.key not in known}
         there = set(videos)
         strangers = sorted({answer.video for answer in fresh.values()} - there)

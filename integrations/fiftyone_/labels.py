@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +59,9 @@ def read_labels(
         InputError: for the first box that cannot be used, unless ``skip_bad``.
     """
     read = _Columns(attributes)
-    for shown_in, found in video_documents(video, field, [*_KEYS, *attributes.kinds]):
-        read.take(shown_in, found)
+    with without_cycles():
+        for shown_in, found in video_documents(video, field, [*_KEYS, *attributes.kinds]):
+            read.take(shown_in, found)
     frame, xyxy, number = read.arrays(info)
     reason = _reasons(frame, xyxy, number, positions)
     if reason.any() and not skip_bad:
@@ -88,11 +91,25 @@ def read_labels(
     return ReadLabels(labels, frozenset(read.instance) - {""}, len(frame) - len(rows))
 
 
+@contextmanager
+def without_cycles() -> Iterator[None]:
+    """Spares Python the search for cycles while many values are made that have none; it takes longer than making them.
+
+    Two threads may be here at once: the one that came first ends it, which costs time and nothing else.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class _Columns:
     """What is needed of raw boxes, frame by frame.
 
-    The documents themselves are let go: as many as a long video has fill a gigabyte, and Python's search for cycles
-    among them takes longer than reading them.
+    The documents themselves are let go: as many as a long video has fill a gigabyte.
     """
 
     def __init__(self, attributes: UserAttributes) -> None:
@@ -193,8 +210,7 @@ def _complaint(
     others = int((reason > 0).sum()) - 1
     more = f" ({others} more such boxes in this video)" if others else ""
     return (
-        f"{video.title(frame)}, field {field!r}, {whose}: {what} (xyxy {np.round(xyxy, 2).tolist()} px){more}; {mend}, "
-        "or leave such boxes out with skip_bad=True (--skip-bad)"
+        f"{video.title(frame)}, field {field!r}, {whose}: {what} (xyxy {np.round(xyxy, 2).tolist()} px){more}; {mend}"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 from bson import ObjectId
@@ -14,6 +13,7 @@ from ...engine.desk.labels import Patch, Put
 from ...models.columns import Source, VideoInfo
 from .attributes import UserAttributes, from_text
 from .columns import SOURCE_NAMES
+from .labels import without_cycles
 from .raw import change_labels, detection_dict
 from .videos import StoredVideo
 
@@ -46,7 +46,7 @@ def apply_patch(video: StoredVideo, field: str, info: VideoInfo, patch: Patch, a
 
     def change(at: int, boxes: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
         position = positions[at]
-        before = deepcopy(boxes)
+        before = [dict(box) for box in boxes]  # what follows replaces values, and changes none in its place
         gone = set(patch.remove.get(position, ()))
         after = [box for box in boxes if str(box["_id"]) not in gone]
         by_key = {str(box["_id"]): box for box in after}
@@ -60,7 +60,8 @@ def apply_patch(video: StoredVideo, field: str, info: VideoInfo, patch: Patch, a
                 _say(box, one, attributes, video.title(position))
         return after if after != before else None
 
-    change_labels(video.dataset, field, frame_keys(video, positions), change)
+    with without_cycles():
+        change_labels(video.dataset, field, frame_keys(video, positions), change)
 
 
 def _change_box(box: dict[str, Any], put: Put, info: VideoInfo) -> None:

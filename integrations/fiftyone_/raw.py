@@ -216,9 +216,14 @@ def write_sample_values(
     """
     mine = {"_id": {"$in": [ObjectId(key) for key in sample_ids]}}
     now = datetime.now(timezone.utc)
-    updates = [UpdateMany(mine, {"$set": {**values, "last_modified_at": now}})]
-    updates += [UpdateMany({**mine, field: None}, {"$set": {field: value}}) for field, value in where_unset.items()]
-    dataset._bulk_write(updates)
+    updates = [
+        UpdateMany({**mine, field: None}, {"$set": {field: value, "last_modified_at": now}})
+        for field, value in where_unset.items()
+    ]
+    if values:  # a sample that has them all is not touched
+        others = {**mine, "$or": [{field: {"$ne": value}} for field, value in values.items()]}
+        updates.append(UpdateMany(others, {"$set": {**values, "last_modified_at": now}}))
+    dataset._bulk_write(updates, ids=list(sample_ids))  # without ids every sample in memory is read again
 
 
 def _by_boxes(pairs: Iterable[tuple[Any, Sequence[dict[str, Any]]]]) -> Iterator[list[tuple[Any, Any]]]:

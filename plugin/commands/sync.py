@@ -251,4 +251,5 @@ def _print_status(rows: list[JobStatus], as_json: bool) -> None:
             row.video, f"[link={row.link}]{row.job}[/link]", f"{row.frames[0]}-{row.frames[1]}", row.state, row.stage,
             row.assignee, str(row.tracks), str(row.questions), mark,
         )  # fmt: skip
-    Console().print(table)
+    # In a file or a pipe nothing is cut off.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)

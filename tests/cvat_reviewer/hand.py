@@ -85,6 +85,11 @@ class Hand:
         ]
         self._save(track, moved)
 
+    def begin(self, uid: str, frame: int) -> None:
+        """The object is not seen before a frame."""
+        track, here = self.track(uid), self.boxes(uid)
+        self._save(track, [keyframe(frame, here[frame]), *(s for s in track["shapes"] if s["frame"] > frame)])
+
     def end(self, uid: str, frame: int) -> None:
         """The object is not seen from a frame on."""
         track, here = self.track(uid), self.boxes(uid)

@@ -49,6 +49,22 @@ class Reviewer:
             for frame, box in self.shown(track).items():
                 thing.rows[frame].sent = thing.rows[frame].shown = box
 
+    def reload(self) -> None:
+        """Opens the job again after a synchronisation: what is there now is where the next edits begin.
+
+        The world takes what the dataset must hold by now for what was sent.
+        """
+        known, self.tracks = {track["id"]: self.object(track) for track in self.tracks}, self.api.tracks(self.job)
+        assert {track["id"] for track in self.tracks} == set(known)
+        self._first = known
+        self._trash, self._hidden, self._complex = [], {}, set()
+        for track in self.tracks:
+            rows, here = self._rows[track["id"]], self.shown(track)
+            assert set(rows) == set(here)
+            for frame, row in rows.items():
+                row.ours = row.box
+                row.sent = row.shown = here[frame]
+
     def object(self, track: Track) -> Object:
         """What a track shows: others may have cut or joined it in their jobs meanwhile."""
         rows = self._rows[track["id"]]

@@ -145,7 +145,8 @@ def create_access_token(app: App, request: Request) -> Reply:
         "last_used_date": None,
         "read_only": bool(body.get("read_only")),
         "user_id": request.user["id"],
-        "value": secrets.token_hex(20),
+        # Unlike the key of a log-in, which is forty hexadecimal digits.
+        "value": f"{secrets.token_hex(4)}.{secrets.token_urlsafe(24)}",
     }
     store["access_tokens"][token["id"]] = token
     return Reply(201, {**_access_token(app, token), "value": token["value"]})

@@ -581,6 +581,7 @@ def test_what_a_killed_process_has_declared_and_begun_is_finished_by_the_next(ow
     assert os.read(read, 1) == b"1"
     os.close(read)
     os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until it is dead; it stays a zombie, which counts as gone
     with notes.hold():
         assert [box["index"] for boxes in stored(dataset, "mine").values() for box in boxes] == [2, 2, 1, 1]
         desk.apply(key, Patch.from_dict(notes.get("patch")))

@@ -281,6 +281,38 @@ def test_a_saved_view_of_the_users_stays(video_dataset, world):
     assert "most uncertain (other_tracks)" in dataset.list_saved_views()
 
 
+def test_views_stay_what_they_are_and_are_changed_where_they_are(video_dataset, world):
+    dataset = video_dataset(a=world.frames())
+    dataset.save_view("In Review", dataset.limit(1))  # FiftyOne takes it for the same name
+    label(dataset, model=world.Model(), **QUIET)
+    names, views = dataset.list_saved_views(), fo.core.odm.get_db_conn().views
+    assert names == ["In Review", "most uncertain", "reviewed"]
+    before = list(views.find({"_dataset_id": dataset._doc.id}))
+    label(dataset, model=world.Model("newer"), **QUIET)
+    assert list(views.find({"_dataset_id": dataset._doc.id})) == before
+    views.update_one({"_id": before[-1]["_id"]}, {"$set": {"view_stages": []}})
+    label(dataset, model=world.Model("newest"), **QUIET)
+    assert [view["_id"] for view in views.find({"_dataset_id": dataset._doc.id})] == [view["_id"] for view in before]
+    assert len(dataset.load_saved_view("reviewed")) == 0
+
+
+@pytest.mark.parametrize("lost", ["the view", "the reference to it"])
+def test_a_view_that_a_killed_process_left_half_saved_is_mended(video_dataset, world, lost):
+    dataset = video_dataset(a=world.frames())
+    label(dataset, model=world.Model(), **QUIET)
+    names, database = dataset.list_saved_views(), fo.core.odm.get_db_conn()
+    (*kept, half) = database.datasets.find_one({"_id": dataset._doc.id})["saved_views"]
+    if lost == "the view":
+        database.views.delete_one({"_id": half})
+    else:
+        database.datasets.update_one({"_id": dataset._doc.id}, {"$set": {"saved_views": kept}})
+    dataset.reload()
+    label(dataset, model=world.Model("newer"), **QUIET)
+    assert dataset.list_saved_views() == names
+    references = database.datasets.find_one({"_id": dataset._doc.id})["saved_views"]
+    assert sorted(references) == sorted(view["_id"] for view in database.views.find({"_dataset_id": dataset._doc.id}))
+
+
 def test_a_saved_view_chooses_videos(video_dataset, world):
     dataset = video_dataset(a=world.frames(), b=world.frames())
     dataset.save_view("second", dataset.skip(1))

@@ -103,3 +103,102 @@ def spam(capsys):
         return stop.value.code, told.out, told.err
 
     return call
+
+
+# --- a dataset and a CVAT server, for the commands that keep them the same
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """No credentials but those that a test sets with it."""
+    for name in ("CVAT_URL", "CVAT_USERNAME", "CVAT_PASSWORD", "CVAT_TOKEN", "CVAT_ORG", "CVAT_WEBHOOK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def run(capfd, nobody):
+    """Runs the command line, whatever it prints by; gives exit code, standard output and standard error."""
+
+    def call(*args):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["-q", *map(str, args)])
+        told = capfd.readouterr()
+        return int(stop.value.code or 0), told.out, told.err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A black video of four seconds."""
+    import cv2
+    from cvat_reviewer.data import HEIGHT, RATE, WIDTH
+
+    path = tmp_path_factory.mktemp("media") / "street.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (WIDTH, HEIGHT))
+    for _ in range(LENGTH):
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def server(nobody):
+    """A server, whose administrator we are by a token: that leaves no trace there."""
+    from cvat_server import CvatServer
+
+    with CvatServer() as server:
+        nobody.setenv("CVAT_URL", server.url)
+        nobody.setenv("CVAT_TOKEN", server.token_for(server.username))
+        yield server
+
+
+@pytest.fixture
+def api(server):
+    """The administrator in a browser."""
+    from cvat_reviewer import Api
+
+    return Api(server.url, server.username, server.password)
+
+
+@pytest.fixture
+def street(video):
+    """A dataset of one video with two tracks; ``add`` gives it another one."""
+    import fiftyone as fo
+    from cvat_reviewer.data import HEIGHT, RATE, WIDTH, straight, write_tracks
+
+    dataset = fo.Dataset("street", persistent=True, overwrite=True)
+
+    def add(path):
+        sample = fo.Sample(str(path), sequence=path.name)
+        sample.metadata = fo.VideoMetadata(
+            total_frame_count=LENGTH, frame_width=WIDTH, frame_height=HEIGHT, frame_rate=RATE
+        )
+        dataset.add_sample(sample)
+        write_tracks(dataset, str(sample.id), [*straight(1, 0, 39), *straight(2, 5, 35, 120.0)])
+        return str(sample.id)
+
+    yield SimpleNamespace(dataset=dataset, video=add(video), add=add)
+    dataset.delete()
+
+
+@pytest.fixture
+def everything(server, street):
+    """All that is at the server, and all that is kept of the dataset, to be compared with itself."""
+
+    def look():
+        import fiftyone.core.odm as foo
+        from bson import json_util
+
+        from spam_plugin.integrations.fiftyone_.journal import SyncJournal
+
+        database = foo.get_db_conn()
+        collections = (street.dataset._sample_collection_name, street.dataset._frame_collection_name)
+        documents = [json_util.dumps(list(database[name].find().sort("_id"))) for name in collections]
+        about = database.datasets.find_one({"name": street.dataset.name})
+        about = json_util.dumps({key: value for key, value in about.items() if not key.startswith("last_")})
+        journal = SyncJournal(street.dataset, "spam_tracks")
+        return server.snapshot(), documents, about, {key: journal.get(key) for key in journal.keys("")}
+
+    return look

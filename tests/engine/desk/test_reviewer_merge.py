@@ -150,3 +150,34 @@ def test_after_random_edits_the_dataset_is_what_the_reviewer_meant(server: CvatS
     merged = merge("video", labels, returns, lambda number: f"new{number}")
     assert not merged.conflicts
     assert world.differences(apply(labels, merged.patch)) == []
+
+
+@pytest.mark.parametrize("segment", [FRAMES, 30])
+@pytest.mark.parametrize("seed", range(100, 112))
+def test_whatever_people_did_on_both_sides_no_track_has_two_boxes_in_a_frame(
+    server: CvatServer, seed: int, segment: int
+) -> None:
+    rng, dice = random.Random(seed), np.random.default_rng(seed)
+    labels = random_labels(dice)
+    desk = Desk(server, segment)
+    boxes = zip(labels.frame.tolist(), labels.track.tolist(), labels.label, labels.xyxy.tolist(), strict=True)
+    world = World.of((frame, f"instance{track}", label, tuple(box)) for frame, track, label, box in boxes)
+    bases = {}
+    for job in desk.jobs:
+        sheet = Sheet(job["start_frame"], job["stop_frame"], ())
+        plan = plan_sheet(labels, sheet, {})
+        bases[job["id"]] = (replace(sheet, tracks=desk.push(job["id"], plan.create)), plan.instances)
+    reviewers = [Reviewer(desk.api, job, world, desk.labels, set(desk.uids.values()), rng) for job in desk.jobs]
+    for _ in range(40):
+        rng.choice(reviewers).edit(rng.choice(EDITS))
+    # Meanwhile somebody moves a third of the boxes in the dataset, and a tenth of them far.
+    human = dice.random(len(labels)) < 0.3
+    by = np.where(dice.random(len(labels)) < 0.1, 35.0, 3.0)[:, None] * human[:, None]
+    ours = replace(labels, human=human, keyframe=human, xyxy=labels.xyxy + by)
+    returns = [JobReturn(job, compare(base, desk.read(job)), instances) for job, (base, instances) in bases.items()]
+    merged = merge("video", ours, returns, lambda number: f"new{number}")
+    after = apply(ours, merged.patch)
+    assert len({(frame, track) for frame, track, _, _ in after}) == len(after)
+    there = {tuple(box) for _, _, _, box in after}
+    lost = [tuple(box) for box in ours.xyxy[human & (by[:, 0] > 30)].tolist() if tuple(box) not in there]
+    assert not lost, "what a person has set far away from what was sent is never given up"

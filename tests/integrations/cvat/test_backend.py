@@ -259,3 +259,58 @@ def test_without_credentials_it_says_which_are_needed(make_dataset):
     with pytest.raises(MissingError, match="set CVAT_URL"):
         annotate(dataset)
     assert dataset.list_annotation_runs() == []
+
+
+# --- the package's face
+
+
+def test_naming_the_backend_to_fiftyone_imports_neither_it_nor_what_it_needs():
+    code = """if True:
+        import sys
+        import spam_plugin
+        spam_plugin.register(None)
+        import fiftyone as fo
+        print(fo.annotation_config.backends["spam_cvat"]["config_cls"])
+        print(sorted({"torch", "cvat_sdk", "starlette", "spam_plugin.integrations.cvat.backend"} & set(sys.modules)))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    name, heavy = done.stdout.splitlines()[-2:]
+    assert name == "spam_plugin.integrations.cvat.backend.SpamCvatBackendConfig"
+    assert "cvat_sdk" not in heavy
+    assert "torch" not in heavy
+    assert "backend" not in heavy
+
+
+def test_a_notebook_calls_one_function_for_everything(server, make_dataset, environment, capfd):
+    dataset = make_dataset("notebook", [*straight(1, 0, 80), *straight(2, 20, 40, 120.0)], straight(1, 0, 50))
+    wishes = {"all": True, "job_seconds": 30, "progress": False}
+    plan = spam_plugin.sync(dataset, dry_run=True, **wishes)
+    assert (plan.counts["tasks to make"], server.projects()) == (2, [])
+    told = []
+    report = spam_plugin.sync(dataset.limit(1), **{**wishes, "progress": lambda *step: told.append(step)})
+    assert (report.project, report.counts["tasks made"], report.problems) == (1, 1, [])
+    assert ("pushing", 0, 1, "video 1") in told
+    assert {what for what, *_ in told} == {"pushing", "uploading"}
+    move_and_complete(server)
+    assert spam_plugin.sync("notebook", view=dataset.limit(1), states=["rejected"], **wishes).counts == {}
+    assert spam_plugin.sync("notebook", push=False, **wishes).counts["jobs pulled"] == 1
+    assert len(server.tasks()) == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"states": "completed"}, r"states is a list, e\.g\. \['completed'\]"),
+        ({"assignees": "anna"}, r"assignees is a list, e\.g\. \['anna'\]"),
+        ({"states": ["done"]}, "state 'done' is none of"),
+        ({"out": "other"}, "no field 'frames.other'"),
+        ({"view": "mine"}, "mine"),
+        ({"attributes": ["colour"]}, "colour"),
+    ],
+    ids=str,
+)
+def test_a_notebook_is_told_what_cannot_be(make_dataset, server, environment, given, said):
+    with pytest.raises(SpamPluginError, match=said):
+        spam_plugin.sync(make_dataset("mistaken", straight(1, 0, 80)), progress=False, all=True, **given)
+    assert server.projects() == []

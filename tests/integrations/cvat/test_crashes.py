@@ -31,7 +31,7 @@ NAME, FRAMES = "crashes", 40
 SETTINGS = SyncSettings(job_seconds=2, overlap_seconds=0, assignees=("anna", "ben"))
 # Before a request, or after a write, all is as it is after the step before, or before the next one.
 SIDES = {JOURNAL: (BEFORE, AFTER), REQUEST: (AFTER, LOST), DATABASE: (BEFORE,), LIST: (WITHIN,)}
-TIMES = 8  # that each story is played with deaths at moments of chance
+TIMES = 6  # that each story is played with deaths at moments of chance
 
 
 def mine(track: int, frame: int) -> Box:
@@ -298,17 +298,24 @@ def theatre(make_video: Callable[[int], Path]) -> Iterator[Theatre]:
 
 
 STORIES = ("first push", "pull", "pull and push again", "task made again")
+PUSHED, PULLED = (JOURNAL, DATABASE, REQUEST), (JOURNAL, DATABASE, REQUEST, LIST)  # a push writes no lists
+PLAYED = [
+    (story, kind)
+    # A task that is made again is sent as it was for the first time.
+    for story, kinds in zip(STORIES, (PUSHED, PULLED, PULLED, (JOURNAL, DATABASE)), strict=True)
+    for kind in kinds
+]
 
 
 def test_the_stories_hold_what_there_is_to_be_interrupted(theatre):
     first, pull, again, remade = (theatre.stories[name].undisturbed.said for name in STORIES)
     assert {"projects made", "tasks made", "tracks created", "issues opened", "jobs opened"} <= set(first["counts"])
     assert {"jobs pulled", "boxes written", "boxes removed", "answers"} <= set(pull["counts"])
-    assert {"jobs pulled", "tracks updated", "tracks created", "issues opened"} <= set(again["counts"])
+    assert {"jobs pulled", "tracks updated", "tracks created", "issues opened", "issues closed"} <= set(again["counts"])
     assert {"tasks made", "tracks created", "issues opened"} <= set(remade["counts"])
     assert pull["conflicts"]
     assert not any(told["problems"] for told in (first, pull, again, remade))
-    assert sum(len(theatre.stories[name].points(kind)) for name in STORIES for kind in SIDES) >= 200
+    assert sum(len(theatre.stories[name].points(kind)) for name, kind in PLAYED) >= 200
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -319,10 +326,7 @@ def test_after_a_synchronisation_another_one_finds_nothing_to_do(theatre, story)
     assert theatre.sync(told.settings).said["counts"] == {}
 
 
-@pytest.mark.parametrize(
-    ("story", "kind"),
-    [(story, kind) for story in STORIES for kind in SIDES if kind != LIST or "pull" in story],  # others write no lists
-)
+@pytest.mark.parametrize(("story", "kind"), PLAYED)
 def test_what_is_killed_at_any_step_is_finished_by_the_next(theatre, story, kind):
     told = theatre.stories[story]
     points = told.points(kind)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from cvat_reviewer import Api
 from cvat_reviewer.data import straight
+from cvat_reviewer.hand import Hand, uid_of
 
 from spam_plugin.engine.answers import Box, Verdict
 from spam_plugin.engine.desk.context import SyncSettings
@@ -180,3 +181,78 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(asked, server):
     dataset.reload()
     assert (dataset.list_runs(), set(dataset.get_field_schema())) == before
     assert sync(link, SETTINGS).counts["projects made"] == 1
+
+
+V, L, B, S, E, M = Question
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "other", "deed", "comment", "said"),
+    [
+        (V, (20, 30, 40), None, "", "", {("valid", (20, 30, 40)), ("same", (20, 30, 40))}),
+        (V, (20, 30, 40), None, "", "Yes.", {("valid", (20, 30, 40)), ("same", (20, 30, 40))}),
+        (V, (20, 30, 40), None, "", "no, a shadow", {("invalid", (20, 30, 40))}),
+        (V, (20, 30, 40), None, "split", "", {("different", (30, 40))}),
+        (V, (20, 30, 40), None, "split", "no", {("different", (30, 40))}),
+        (V, (20, 30, 40), None, "delete", "", {("invalid", (20, 30, 40))}),
+        (L, (30,), 40, "", "", {("same", (30, 40))}),
+        (L, (30,), 40, "", "YES, I think", {("same", (30, 40))}),
+        (L, (30,), 40, "", "no", {("different", (30, 40))}),
+        (L, (30,), 40, "split", "", {("different", (30, 40))}),
+        (L, (30,), 40, "split", "yes", {("different", (30, 40))}),  # what people did counts more than what they wrote
+        (L, (30,), 40, "delete", "", set()),
+        (B, (30,), None, "", "", {("box", (30,))}),
+        (B, (30,), None, "move", "", {("box", (30,))}),
+        (B, (30,), None, "", "no", set()),
+        (S, (10,), None, "", "", {("starts", (10, 10))}),
+        (S, (10,), None, "later", "", set()),  # the box is gone that was asked about; the edit says where it starts
+        (S, (10,), None, "", "no", set()),
+        (E, (70,), None, "", "", {("ends", (70, 70))}),
+        (E, (70,), None, "end", "", set()),
+        (M, (30,), None, "", "", {("complete", (30,))}),
+        (M, (30,), None, "", "no", {("complete", (30,))}),
+        (M, (30,), None, "", "yes, at the right", set()),
+        (M, (30,), None, "draw", "", {("complete", (30,))}),
+    ],
+)
+def test_what_people_do_and_write_is_what_the_answer_says(
+    server, make_dataset, make_link, kind, frames, other, deed, comment, said
+):
+    dataset = make_dataset("kinds", [*straight(1, 10, 70, 50), *straight(2, 0, 89, 120)], frames=90)
+    sample = str(dataset.first().id)
+    query = ask(sample, kind, *frames, other=other)
+    open_questions(dataset, query)
+    link, whole = make_link(dataset), replace(SETTINGS, job_seconds=100)
+    sync(link, whole)
+    api = Api(server.url, server.username, server.password)
+    hand, uid = Hand(api, api.jobs()[0]), uid_of(dataset, sample, 1)
+    if deed == "split":
+        hand.split(uid, 35)
+    elif deed == "delete":
+        hand.delete(uid)
+    elif deed == "move":
+        moved = hand.move(uid, 30, dx=4.0)
+    elif deed == "later":
+        hand.begin(uid, 12)
+    elif deed == "end":
+        hand.end(uid, 61)
+    elif deed == "draw":
+        hand.draw("car", {25: (200, 10, 240, 40)}, last=35)
+    (issue,) = api.issues(hand.job)
+    if comment:
+        api.comment(issue["id"], comment)
+    else:
+        api.resolve(issue["id"])
+    hand.done()
+    assert sync(link, replace(whole, push=False)).problems == []
+    told = [answer for answer in answers(dataset) if answer.query == query.key]
+    assert {(answer.verdict.value, tuple(b.frame for b in answer.boxes)) for answer in told} == said
+    if kind is B and said:
+        assert told[0].drawn == Box(30, moved if deed == "move" else box(30).xyxy)
+    bounds = {"later": ("starts", 12), "end": ("ends", 60)}
+    if deed in bounds:
+        assert bounds[deed] in {(answer.verdict.value, answer.boxes[-1].frame) for answer in answers(dataset)}
+    if deed == "draw":
+        assert [a.drawn.frame for a in answers(dataset) if a.verdict is Verdict.BOX] == [25]
+    dataset.reload()
+    assert dataset.first().spam_open_queries == 0

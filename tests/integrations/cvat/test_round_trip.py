@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cvat_reviewer import Api
 from cvat_reviewer.data import HEIGHT, WIDTH, read_tracks, straight, write_tracks
+from cvat_reviewer.hand import Hand
 from hypothesis import given, settings
 
 from spam_plugin.engine.answers import Verdict
@@ -49,6 +50,24 @@ def finish(server) -> Api:
     return api
 
 
+def check_sheets(server, before: list[dict]) -> None:
+    """Every job shows, interpolated, the boxes of the dataset in its frames and no others."""
+    api = Api(server.url, server.username, server.password)
+    name_of = {box["index"]: str(box["instance"]["_id"]) for box in before}
+    for hand in (Hand(api, job) for job in api.jobs()):
+        seen = {name: hand.boxes(name) for name in hand.names()}
+        wanted: dict[str, dict] = {}
+        for box in before:
+            if hand.start <= box["frame"] <= hand.stop:
+                wanted.setdefault(name_of[box["index"]], {})[box["frame"]] = box["xyxy"]
+        assert {name: set(found) for name, found in seen.items()} == {name: set(own) for name, own in wanted.items()}
+        pairs = [(seen[name][frame], xyxy) for name, own in wanted.items() for frame, xyxy in own.items()]
+        sent, ours = (
+            (np.array(side, np.float64).reshape(-1, 4) for side in zip(*pairs, strict=True)) if pairs else ((), ())
+        )
+        assert not len(sent) or paired_iou(sent, ours).min() >= 0.9 - 1e-6
+
+
 @settings(max_examples=15, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @given(rows=tracks(), overlap=st.sampled_from([0.0, 1.0]), confirm=st.booleans())
 def test_what_nobody_touched_comes_back_as_it_was(server, make_dataset, make_link, rows, overlap, confirm):
@@ -59,6 +78,7 @@ def test_what_nobody_touched_comes_back_as_it_was(server, make_dataset, make_lin
     link, wanted = make_link(dataset), replace(EVERYTHING, overlap_seconds=overlap, confirm=confirm)
     before = read_tracks(dataset, sample)
     sync(link, wanted)
+    check_sheets(server, before)
     finish(server)
     report = sync(link, wanted)
     assert set(report.counts) <= {"jobs pulled", "answers"}
@@ -113,6 +133,73 @@ def test_media_go_up_once_and_only_what_changed_is_sent_again(server, make_datas
     write_tracks(dataset, dataset.first().id, [row for row in moved if row[1] != 2])
     report = sync(link, wanted)
     assert (report.counts.get("tracks deleted"), report.counts.get("tracks updated")) == (1, None)
+
+
+def test_several_videos_go_up_once_each_and_only_the_one_that_changed_is_sent_again(server, make_dataset, make_link):
+    rows = [*straight(1, 0, 59, 30.0), *straight(2, 0, 59, 90.0, "person")]
+    dataset = make_dataset("several", rows, rows[:60], rows[60:], frames=FRAMES)
+    link = make_link(dataset)
+    report = sync(link, EVERYTHING)
+    assert (report.counts["tasks made"], report.counts["jobs opened"], report.counts["tracks created"]) == (3, 6, 8)
+    begun = [one.path for one in server.log if one.path.endswith("/data/") or one.path.endswith("/data")]
+    assert {path: begun.count(path) for path in begun} == dict.fromkeys(begun, begun.count(begun[0]))
+    assert len(set(begun)) == 3
+    samples = dataset.values("id")
+    before = [read_tracks(dataset, sample) for sample in samples]
+    write_tracks(
+        dataset, samples[1], [(f, n, label, (x + 40, y, r + 40, b)) for f, n, label, (x, y, r, b) in rows[:60]]
+    )
+    changed = read_tracks(dataset, samples[1])
+    finish(server)
+    server.clear_log()
+    report = sync(link, EVERYTHING)
+    assert {name: number for name, number in report.counts.items() if name.startswith("tracks")} == {
+        "tracks updated": 2
+    }
+    assert [read_tracks(dataset, sample) for sample in samples] == [before[0], changed, before[2]]
+    assert not [one for one in server.log if "/data" in one.path]
+
+
+def test_image_sequences_that_nobody_touched_come_back_as_they_were(server, make_link, tmp_path):
+    """Also with images that are missing: there is no frame 5 and 6."""
+    import cv2
+    import fiftyone as fo
+
+    from spam_plugin.integrations.fiftyone_.columns import track_instance
+    from spam_plugin.integrations.fiftyone_.fields import OutputFields, declare
+    from spam_plugin.integrations.fiftyone_.raw import detection_dict, image_documents, write_image_labels
+
+    dataset = fo.Dataset()
+    try:
+        dataset.add_sample_field("frame_number", fo.IntField)
+        for number in (4, 9, 1, 12, 7, 2, 8, 3, 11, 10):
+            for name in ("a", "b"):
+                file = str(tmp_path / f"{name}{number}.png")
+                cv2.imwrite(file, np.full((HEIGHT, WIDTH, 3), 20 * number, np.uint8))
+                sample = fo.Sample(file, sequence=name, frame_number=number, frame_rate=10.0)
+                sample.metadata = fo.ImageMetadata(width=WIDTH, height=HEIGHT)
+                dataset.add_sample(sample)
+        declare(dataset, "", OutputFields("spam_tracks"))
+        rng = np.random.default_rng(1)
+        write_image_labels(
+            dataset, "spam_tracks",
+            [
+                (key, [detection_dict("car", [0.1 + number / 100 + rng.normal(0, 0.002), 0.2, 0.1, 0.2], 1,
+                                      track_instance(name, 1), source="model")])
+                for key, number, name in zip(*dataset.values(["id", "frame_number", "sequence"]), strict=True)
+            ],
+        )  # fmt: skip
+        before = dict(image_documents(dataset, dataset.values("id"), "spam_tracks"))
+        assert len(before) == 20
+        link = make_link(dataset)
+        assert sync(link, EVERYTHING).problems == []
+        assert [task["size"] for task in server.tasks()] == [10, 10]
+        finish(server)
+        assert sync(link, EVERYTHING).counts == {"jobs pulled": 2}
+        assert dict(image_documents(dataset, dataset.values("id"), "spam_tracks")) == before
+        assert sync(link, EVERYTHING).counts == {}
+    finally:
+        dataset.delete()
 
 
 def test_image_sequences_go_and_come_too(server, make_link, tmp_path):

@@ -206,13 +206,19 @@ def test_a_delivery_over_the_wire_wakes_and_others_do_not(deliveries, woken, lis
     assert woken.times == 1
 
 
+def connect(url: str) -> socket.socket:
+    host, port = url.removeprefix("http://").rstrip("/").split(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(deliveries, woken, listening):
     url = listening(deliveries)
-    large = b" " * (MOST_BYTES + 1)
-    assert ask(url, large, X_Signature_256=signed(large))[0] == 413
-    host, port = url.removeprefix("http://").rstrip("/").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as wire:
-        wire.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = b"POST / HTTP/1.1\r\nHost: here\r\n"
+    with connect(url) as wire:  # it is refused before any of it has come
+        wire.sendall(head + b"Content-Length: %d\r\n\r\n" % (MOST_BYTES + 1))
+        assert wire.recv(64).startswith(b"HTTP/1.1 413")
+    with connect(url) as wire:
+        wire.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         for _ in range(MOST_BYTES // 65536 + 1):
             wire.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
         assert wire.recv(64).startswith(b"HTTP/1.1 413")
@@ -222,8 +228,7 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(deliverie
 
 def test_a_caller_that_goes_away_in_the_middle_does_no_harm(deliveries, woken, listening, caplog, capfd):
     url = listening(deliveries)
-    host, port = url.removeprefix("http://").rstrip("/").split(":")
-    with socket.create_connection((host, int(port)), timeout=PATIENCE) as wire:
+    with connect(url) as wire:
         wire.sendall(b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nhalf")
     body = event()
     assert ask(url, body, X_Signature_256=signed(body))[0] == 202
