@@ -140,3 +140,44 @@ def world():
     return SimpleNamespace(
         Model=FakeModel, Settings=FakeSettings, box=box, frames=usual_frames, width=WIDTH, height=HEIGHT, file=__file__
     )
+
+
+@pytest.fixture
+def labelled(video_dataset, world):
+    """A labelled video: a car and a person in frames 1, 3 and 4 of 4, of which the third is interpolated."""
+    from spam_plugin.integrations.fiftyone_ import api
+
+    dataset = video_dataset(a=world.frames())
+    api.label(dataset, model=world.Model(), progress=False)
+    return dataset
+
+
+@pytest.fixture
+def labelled_images(image_dataset, world):
+    """The same as images."""
+    from spam_plugin.integrations.fiftyone_ import api
+
+    dataset = image_dataset(a=world.frames())
+    api.label(dataset, model=world.Model(), progress=False)
+    return dataset
+
+
+@pytest.fixture
+def own_tracks(video_dataset, image_dataset):
+    """A function that makes a dataset with a user's own field of tracks: 0-based frame -> raw boxes."""
+    from spam_plugin.integrations.fiftyone_ import raw
+
+    def make(frames, images=False, **attributes):
+        dataset = (image_dataset if images else video_dataset)(a={})
+        path = "mine" if images else "frames.mine"
+        raw.declare_detections(dataset, path, {name: (kind, None) for name, kind in attributes.items()})
+        if images:
+            ids = dict(zip(*dataset.values(["frame_number", "id"]), strict=True))
+            raw.write_image_labels(dataset, "mine", {ids[frame + 1]: found for frame, found in frames.items()})
+        else:
+            raw.write_frame_labels(
+                dataset, dataset.first().id, "mine", {frame + 1: found for frame, found in frames.items()}
+            )
+        return dataset
+
+    return make

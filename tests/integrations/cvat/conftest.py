@@ -15,8 +15,11 @@ from cvat_server import CvatServer
 
 if TYPE_CHECKING:
     import fiftyone as fo
+    from cvat_reviewer.session import Clock
 
+    from spam_plugin.engine.desk.ports import JobState
     from spam_plugin.integrations.cvat.client import Access
+    from spam_plugin.integrations.cvat.desk import CvatDesk
     from spam_plugin.integrations.cvat.sync import Link
 
 
@@ -113,3 +116,46 @@ def make_link(access: Access) -> Callable[..., Link]:
     from spam_plugin.integrations.cvat.sync import Link
 
     return lambda dataset, **more: Link(dataset, access=more.pop("access", access), **more)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What keeps the waits of a desk, and does not wait."""
+    from cvat_reviewer.session import Clock
+
+    return Clock()
+
+
+@pytest.fixture
+def desk(server: CvatServer, clock: Clock) -> Iterator[CvatDesk]:
+    """A desk over the server, logged in as its administrator."""
+    from cvat_reviewer.session import desk_of
+
+    with desk_of(server, clock) as desk:
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Twelve images whose names say nothing of their order; the width of each says its place."""
+    import cv2
+
+    made = []
+    for at in range(12):
+        made.append(tmp_path_factory.mktemp("images") / f"{(at * 7) % 12}.png")
+        cv2.imwrite(str(made[-1]), np.zeros((20, 40 + at, 3), np.uint8))
+    return tuple(made)
+
+
+@pytest.fixture
+def job(desk: CvatDesk, images: tuple[Path, ...]) -> JobState:
+    """The second of two jobs: frames 6 to 11."""
+    from cvat_reviewer.session import CAR
+
+    from spam_plugin.engine.desk.ports import Media
+
+    project = desk.create_project("p", [CAR])
+    desk.use_project(project)
+    task = desk.create_task(project, "t", 6, 0)
+    desk.upload(task, Media(images))
+    return desk.jobs(project)[1]

@@ -1,4 +1,7 @@
-"""Who we are at the server, how often we ask, and what is kept quiet; the rest of the session is in ``test_desk``."""
+"""Who we are at the server, how often we ask, and what is kept quiet.
+
+What is done when it does not answer is in ``test_answers_lost``.
+"""
 
 from __future__ import annotations
 
