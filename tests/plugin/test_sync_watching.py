@@ -54,6 +54,8 @@ def start(*args: object) -> SimpleNamespace:
     process = subprocess.Popen(
         [sys.executable, "-c", "from spam_plugin.plugin.cli import main; main()", *map(str, args)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
+        # a shell that starts the tests in the background has told them to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     guard = threading.Timer(120, process.kill)
     guard.start()
