@@ -45,7 +45,7 @@ def __dir__() -> list[str]:
 
 
 def register(p: Any) -> None:
-    """Register the annotation backend with FiftyOne; there are no operators and panels in this version.
+    """Register operators, the panel and the annotation backend with FiftyOne.
 
     Args:
         p: FiftyOne's plugin context.
@@ -54,8 +54,11 @@ def register(p: Any) -> None:
         _the_one_package().register(p)
         return
     from .integrations.cvat.api import register_backend
+    from .plugin import operators, panels
 
     register_backend()
+    operators.register(p)
+    panels.register(p)
 
 
 def _the_one_package() -> ModuleType:

@@ -1,0 +1,215 @@
+"""What the forms of the App ask about a dataset: which fields could be used, how much there is to do, how long it takes.
+
+Forms are made anew at every key stroke, so what costs a scan of the boxes is kept for a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+from fiftyone.core.collections import SampleCollection
+
+from ...models.errors import InputError
+from .fields import DEFAULT_OUT, OWNER, OutputFields, check_ours
+from .ledger import Ledger
+from .videos import FRAME_NUMBER_FIELD, SEQUENCE_FIELD
+
+KEPT_SECONDS = 30.0
+BOXES_PER_SECOND = 4000.0  # until a run has told better
+LOADING_SECONDS = 4.0  # of torch and the model
+
+_TRUTHS = ("ground_truth", "gt", "truth")
+_counted: OrderedDict[Any, tuple[float, tuple[int, int]]] = OrderedDict()
+_lock = Lock()
+
+
+class Choices:
+    """One dataset.
+
+    Args:
+        dataset: it must hold videos, or images that are the frames of sequences.
+
+    Raises:
+        InputError: if it does not; says what to do.
+    """
+
+    def __init__(self, dataset: fo.Dataset) -> None:
+        self.dataset = dataset
+        self.name: str = dataset.name
+        self._check_media()
+
+    @cached_property
+    def prefix(self) -> str:
+        """Where fields of boxes are: ``frames.`` for videos, nothing for images."""
+        return "frames." if self.dataset.media_type == "video" else ""
+
+    @cached_property
+    def box_fields(self) -> list[str]:
+        """Fields of boxes, without ``frames.``."""
+        return [name for name, kind in self._schema.items() if getattr(kind, "document_type", None) is fo.Detections]
+
+    @cached_property
+    def track_fields(self) -> list[str]:
+        """Fields of boxes that this plugin labels into, the usual one first."""
+        ours = [name for name in self.box_fields if (self._schema[name].info or {}).get(OWNER) == name]
+        return sorted(ours, key=lambda name: (name != DEFAULT_OUT, name))
+
+    @cached_property
+    def out(self) -> str:
+        """The field of tracks that is meant unless another is named."""
+        return self.track_fields[0] if self.track_fields else DEFAULT_OUT
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is kept of the usual field of tracks."""
+        return Ledger(self.dataset, self.out)
+
+    @property
+    def model(self) -> str | None:
+        """File of the weights that were chosen for this dataset; None for the default."""
+        return self.ledger.model
+
+    @cached_property
+    def candidates(self) -> str | None:
+        """The detector's boxes: those of the last run, else the only field that could hold them."""
+        last = self.ledger.candidates
+        if last in self.box_fields:
+            return last
+        able = self.candidate_fields
+        return "candidates" if "candidates" in able else able[0] if len(able) == 1 else None
+
+    @cached_property
+    def candidate_fields(self) -> list[str]:
+        """Fields of boxes that are neither ours nor the truth by their name."""
+        return [
+            name for name in self.box_fields
+            if (self._schema[name].info or {}).get(OWNER) is None and name not in _TRUTHS
+        ]  # fmt: skip
+
+    @cached_property
+    def truth(self) -> str | None:
+        """The field that holds the truth by its name, if there is one."""
+        return next((name for name in _TRUTHS if name in self.box_fields), None)
+
+    def vectors(self, field: str) -> list[str]:
+        """Attributes of boxes that hold vectors."""
+        inside = self._schema[field].get_field_schema() if field in self._schema else {}
+        boxes = inside.get("detections")
+        attributes = boxes.field.get_field_schema() if boxes is not None else {}
+        return [name for name, kind in attributes.items() if isinstance(kind, (fo.VectorField, fo.ArrayField))]
+
+    def check_out(self, candidates: str, out: str) -> None:
+        """Makes sure that tracks could go to a field.
+
+        Raises:
+            InputError: if they could not.
+        """
+        fields = OutputFields(out.removeprefix("frames."))
+        if fields.out == candidates:
+            raise InputError(f"tracks cannot go to {out!r}, the field of the candidates; choose another name")
+        check_ours(self.dataset, self.prefix, fields)
+
+    def count(self, view: SampleCollection, field: str) -> tuple[int, int]:
+        """How many videos, and how many boxes of theirs in a field; kept for half a minute."""
+        key = (str(self.dataset._doc.id), field, repr(view._serialize()) if view is not self.dataset else "")
+        now = time.monotonic()
+        with _lock:
+            if key in _counted and now - _counted[key][0] < KEPT_SECONDS:
+                return _counted[key][1]
+        found = (self._videos(view), int(view.count(f"{self.prefix}{field}.detections")))
+        with _lock:
+            _counted[key] = (now, found)
+            while len(_counted) > 64:
+                _counted.popitem(last=False)
+        return found
+
+    def seconds(self, boxes: int) -> float:
+        """How long it takes to label so many candidates, judged by the last run."""
+        return LOADING_SECONDS + boxes / (self.ledger.boxes_per_second or BOXES_PER_SECOND)
+
+    def preview(self, view: SampleCollection, candidates: str) -> str:
+        """What labelling would do, in a sentence.
+
+        Raises:
+            InputError: if there is nothing to do.
+        """
+        videos, boxes = self.count(view, candidates)
+        if not boxes:
+            raise InputError(f"field {candidates!r} has no boxes in these {videos:,} videos; choose another one")
+        model = "the model you chose" if self.model else "the default model"
+        return f"{videos:,} {plural(videos, 'video')}, {boxes:,} boxes, {model}, {duration(self.seconds(boxes))}"
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        schema = self.dataset.get_frame_field_schema() if self.prefix else self.dataset.get_field_schema()
+        return dict(schema or {})
+
+    def _videos(self, view: SampleCollection) -> int:
+        return len(view) if self.prefix else len(view.distinct(SEQUENCE_FIELD))
+
+    def _check_media(self) -> None:
+        dataset = self.dataset
+        if dataset.media_type == "group":
+            raise InputError(
+                f"dataset {self.name!r} is grouped; labelling needs plain videos: make a dataset of one slice "
+                "(dataset.select_group_slices(...).clone(...)), and open that"
+            )
+        if not len(dataset):
+            raise InputError(f"dataset {self.name!r} is empty; add videos first")
+        if dataset.media_type not in ("video", "image"):
+            raise InputError(
+                f"dataset {self.name!r} holds media of type {dataset.media_type!r}; labelling needs videos, or images "
+                "that are the frames of sequences"
+            )
+        if dataset.media_type == "image":
+            for field in (SEQUENCE_FIELD, FRAME_NUMBER_FIELD):
+                if dataset.get_field(field) is None:
+                    raise InputError(
+                        f"dataset {self.name!r} holds images but no field {field!r}; image sequences need "
+                        f"{SEQUENCE_FIELD!r} and {FRAME_NUMBER_FIELD!r}"
+                    )
+
+
+def whole_videos(dataset: fo.Dataset, view: SampleCollection) -> SampleCollection:
+    """The videos that a view shows something of: of clips, frames, patches or single images the whole videos.
+
+    Args:
+        dataset: that is open.
+        view: of it.
+
+    Raises:
+        InputError: if it shows nothing.
+    """
+    if view is dataset or (not isinstance(view, fo.DatasetView) and view._dataset is dataset):
+        return dataset
+    if not len(view):
+        raise InputError("there is nothing in this view; choose other samples, or the whole dataset")
+    if view._is_generated:
+        return dataset.select([str(key) for key in view.distinct("sample_id")], ordered=False)
+    if view._is_dynamic_groups:
+        view = view.flatten()
+    if dataset.media_type == "image" and dataset.get_field(SEQUENCE_FIELD) is not None:
+        return dataset.match(F(SEQUENCE_FIELD).is_in(view.distinct(SEQUENCE_FIELD)))
+    return view
+
+
+
+
+def plural(count: int, one: str) -> str:
+    """The word for so many."""
+    return one if count == 1 else f"{one}s"
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, roughly: 'about 40 s', 'about 25 minutes', 'about 3 hours'."""
+    if seconds < 90:
+        return f"about {max(round(seconds / 5) * 5, 5):.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} minutes"
+    return f"about {seconds / 3600:.1f} hours"

@@ -1,0 +1,21 @@
+"""The buttons and forms of the App: one operator a file, all of them in the table below."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# Module and class of every operator, in the order in which a round of work needs them; fiftyone.yml lists their names.
+OPERATORS: tuple[tuple[str, str], ...] = (
+    ("label_tracks", "LabelTracks"),
+)  # fmt: skip
+
+
+def register(p: Any) -> None:
+    """Registers every operator with FiftyOne.
+
+    Args:
+        p: FiftyOne's plugin context.
+    """
+    for module, name in OPERATORS:
+        p.register(getattr(import_module(f".{module}", __name__), name))
