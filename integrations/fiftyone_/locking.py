@@ -64,9 +64,19 @@ class StoreLock:
             if held["pid"] == os.getpid():  # what was forked off meanwhile does not hold it
                 over.set()
                 thread.join()
-                _tokens.discard(held["token"])
+                forget(held)
                 held, self._held = self._held, None
                 self._store.compare_and_set(self._key, held, {})  # only if it is still ours
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is held by way of this very object."""
+        return self._held is not None
+
+    def holder(self) -> str | None:
+        """Who holds it and since when, in a sentence; None while it is free, or its process is gone."""
+        found, now = self._store.get(self._key), time.time()
+        return self._held_by(found, now) if found and not is_gone(found, now) else None
 
     def check(self) -> None:
         """Makes sure that a lock which this process holds has not been taken over; to be called before every write.
@@ -88,14 +98,11 @@ class StoreLock:
             )
 
     def _take(self) -> dict[str, Any]:
-        now = time.time()
-        mine: dict[str, Any] = {
-            "host": _host(), "pid": os.getpid(), "started": _birth(os.getpid()), "since": now, "beat": now,
-            "token": uuid4().hex,
-        }  # fmt: skip
+        mine = sign()
+        now = mine["since"]
         for _ in range(_TRIES):
             found = self._store.get(self._key)
-            if found and not _is_gone(found, now):
+            if found and not is_gone(found, now):
                 raise DeskError(self._held_by(found, now))
             if found is None:
                 taken = self._store.set_if_absent(self._key, mine)
@@ -104,7 +111,6 @@ class StoreLock:
             if taken:
                 if found:
                     logger.warning("process %s, which worked on %s, is gone; taking over", found["pid"], self._what)
-                _tokens.add(mine["token"])
                 return mine
         raise DeskError(f"several processes want to work on {self._what} at once; try again in a minute")
 
@@ -113,7 +119,9 @@ class StoreLock:
             datetime.fromtimestamp(found[name]).astimezone().isoformat(" ", "seconds") for name in ("since", "beat")
         )
         machine = str(found["host"]).split("/")[0]
-        if found["host"] == _host():
+        if found["host"] == _host() and found["pid"] == os.getpid():
+            mend = "it is this very process, for somebody else or for a job started twice; wait until it is done"
+        elif found["host"] == _host():
             mend = f"wait until it is done, or end it (kill {found['pid']}), and try again"
         else:
             left = max(DEAD_SECONDS - (now - found["beat"]), 0.0) / 60
@@ -139,8 +147,22 @@ class StoreLock:
                 logger.error("another process has taken the lock of %s", self._what)
 
 
-def _is_gone(found: Mapping[str, Any], now: float) -> bool:
-    """Whether nobody is behind a lock any more."""
+def sign() -> dict[str, Any]:
+    """A sign of life of this process, by which others can tell whether it is still there (``is_gone``)."""
+    now, token = time.time(), uuid4().hex
+    _tokens.add(token)
+    return {
+        "host": _host(), "pid": os.getpid(), "started": _birth(os.getpid()), "since": now, "beat": now, "token": token,
+    }  # fmt: skip
+
+
+def forget(mine: Mapping[str, Any]) -> None:
+    """Ends a sign of life, while its process goes on."""
+    _tokens.discard(mine["token"])
+
+
+def is_gone(found: Mapping[str, Any], now: float) -> bool:
+    """Whether nobody is behind a sign of life any more."""
     if found["host"] != _host():
         return now - found["beat"] > DEAD_SECONDS
     if found["pid"] == os.getpid() and found["token"] not in _tokens:
