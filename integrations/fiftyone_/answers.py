@@ -10,7 +10,9 @@ import fiftyone as fo
 from fiftyone.operators.store import ExecutionStore
 
 from ...engine.answers import Answer
+from ...engine.clicks import count_clicks
 from ...models.errors import InputError
+from .ledger import Ledger
 
 _STORE = "spam_plugin.answers"
 _PER_ENTRY = 500  # answers in one document: few round trips, far from the database's limit of 16 MB
@@ -28,7 +30,7 @@ class AnswerBook:
     """
 
     def __init__(self, dataset: fo.Dataset, out: str) -> None:
-        self._dataset = dataset
+        self._dataset, self._out = dataset, out
         self._store = ExecutionStore.create(f"{_STORE}.{out}", dataset._doc.id)
 
     def add(self, answers: Iterable[Answer], videos: Sequence[str]) -> int:
@@ -64,11 +66,21 @@ class AnswerBook:
                 part = own[start : start + _PER_ENTRY]
                 name = blake2b("".join(answer.key for answer in part).encode(), digest_size=12).hexdigest()
                 self._store.set(f"{video}/{name}", {"answers": [answer.as_dict() for answer in part]})
+        if fresh:
+            kept = self.by_video()
+            Ledger(self._dataset, self._out).spent({video: count_clicks(kept[video]) for video in by_video})
         return len(fresh)
 
     def of(self, video: str) -> tuple[Answer, ...]:
         """All answers about one video, in an order that does not depend on when they came in."""
         return self._read([key for key in self._store.list_keys() if key.startswith(f"{video}/")])
+
+    def by_video(self) -> dict[str, tuple[Answer, ...]]:
+        """Key of a video -> all answers about it."""
+        keys: dict[str, list[str]] = defaultdict(list)
+        for key in self._store.list_keys():
+            keys[key.split("/")[0]].append(key)
+        return {video: self._read(own) for video, own in keys.items()}
 
     def all(self) -> tuple[Answer, ...]:
         """All answers about the dataset."""

@@ -72,16 +72,19 @@ def label(
     Raises:
         MissingError: for a dataset, view, field, attribute or file that is not there.
         InputError: for input that cannot be used; names video, frame and field. Nothing has been written then.
+        DeskError: if somebody else labels, asks about or synchronises the same field; nothing has been written then.
     """
     store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings)
     if model is None or isinstance(model, (str, Path)):
         from ...models.spam import LabelSettings, SpamModel
 
+        store.weights = model or ""
         model = SpamModel.load(model, device)
         settings = settings or LabelSettings()
     if callable(progress):
-        return label_videos(store, model, settings, progress, skip_bad=skip_bad)
-    with _shown(progress, "reading", "labelling") as tell:
+        with store.hold():
+            return label_videos(store, model, settings, progress, skip_bad=skip_bad)
+    with store.hold(), _shown(progress, "reading", "labelling") as tell:
         return label_videos(store, model, settings, tell, skip_bad=skip_bad)
 
 
@@ -158,6 +161,7 @@ def queries(
     Raises:
         MissingError: for a dataset, view, field, attribute or file that is not there.
         InputError: for a budget, rule or wish that cannot be, or input that cannot be used.
+        DeskError: if somebody else labels, asks about or synchronises the same field; nothing has been written then.
     """
     from ...engine.choosing import choose_queries
     from ...engine.queries import Budget
@@ -169,12 +173,13 @@ def queries(
     if model is None or isinstance(model, (str, Path)):
         model = SpamModel.load(model, device)
     settings = settings or LabelSettings()
-    with _shown(progress, "labelling") as tell:
-        plan = choose_queries(store, model, spend, acquisition, seed, settings, tell, skip_bad=skip_bad, wish=wish)
     configuration = {
         "budget": asdict(spend), "acquisition": acquisition, "seed": seed, "wish": wish, "settings": asdict(settings)
     }  # fmt: skip
-    store.write_queries(plan, configuration)
+    with store.hold():
+        with _shown(progress, "labelling") as tell:
+            plan = choose_queries(store, model, spend, acquisition, seed, settings, tell, skip_bad=skip_bad, wish=wish)
+        store.write_queries(plan, configuration)
     return plan
 
 

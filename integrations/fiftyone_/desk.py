@@ -24,6 +24,7 @@ from .answers import AnswerBook
 from .attributes import TRACK_UID, UNCERTAINTY, user_attributes
 from .columns import track_instance
 from .conflicts import ConflictField
+from .counting import count_stored
 from .fields import (
     DEFAULT_OUT,
     OWNER,
@@ -35,6 +36,7 @@ from .fields import (
     undeclared,
 )
 from .labels import ReadLabels, read_labels
+from .ledger import Ledger
 from .patching import apply_patch
 from .queries import METHOD, QueryDesk
 from .raw import write_sample_values
@@ -84,6 +86,7 @@ class FiftyOneDesk:
         self._has_views = False
         undeclared(self._dataset, self._path)
         check_summary(self._dataset, self._fields, "review_status")
+        self._ledger = Ledger(self._dataset, self._fields.out)
         self._conflicts = ConflictField(self._dataset, self._prefix, self._fields)
         self._conflicts.check()
 
@@ -227,7 +230,9 @@ class FiftyOneDesk:
         if undeclared(self._dataset, self._path):
             self._dataset.reload()  # another process may have declared them
             declare_tracks(self._dataset, self._path)
+        self._ledger.will_change(key)
         apply_patch(self._videos[key], self._fields.out, self.info(key), patch, self._attributes)
+        self._ledger.labelled(key, count_stored(self._videos[key], self._fields.out))
 
     def keep_answers(self, answers: Sequence[Answer], closed: Collection[str]) -> int:
         """Keeps answers, with frames of the video, and closes questions; returns how many were new."""
@@ -267,6 +272,7 @@ class FiftyOneDesk:
             # Only where nobody drew another version the boxes of the dataset are shown; bad ones are no reason to fail.
             labels = None if all(one.theirs for one in conflicts) else self._read(key, skip_bad=True).labels
             self._conflicts.show(self._videos[key], self.info(key), labels, conflicts)
+            self._ledger.disagreed(key, len(conflicts))
 
     def set_review(self, key: str, status: str) -> None:
         """Says "in review" or "reviewed" of a video."""

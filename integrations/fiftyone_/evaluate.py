@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import fiftyone as fo
 from fiftyone.core.collections import SampleCollection
 from rich.console import Console
 from rich.progress import Progress
@@ -17,6 +18,8 @@ from ...engine.metrics import DISTRACTORS, PEDESTRIAN, VideoScores, combine, eva
 from ...models.errors import InputError, MissingError
 from ..mot.classes import CLASS_NAMES
 from .dataset import open_dataset, some
+from .fields import OWNER
+from .ledger import Ledger
 from .track_fields import read_track_field
 from .videos import StoredVideo, box_field, open_videos
 
@@ -123,7 +126,17 @@ def evaluate(
             f"preprocessing {preprocess!r} leaves no ground truth: no box in field {gt!r} of {title} is labelled "
             f"{CLASS_NAMES[PEDESTRIAN]!r} and not ignored; evaluate without preprocessing"
         )
-    return Evaluation(scores, overall, tuple(without_truth))
+    evaluation = Evaluation(scores, overall, tuple(without_truth))
+    if videos is None and view is view._dataset:  # what a part of the dataset scores says nothing of a round
+        _note(view, stored[0].prefix, pred, evaluation)
+    return evaluation
+
+
+def _note(dataset: fo.Dataset, prefix: str, field: str, evaluation: Evaluation) -> None:
+    """Keeps the scores of a field of tracks that this plugin labels."""
+    if (dataset.get_field(prefix + field).info or {}).get(OWNER) == field:
+        values = evaluation.overall.as_dict()
+        Ledger(dataset, field).note("evaluate", scores={name: float(values[name]) for name in TABLE_RATES})
 
 
 def _chosen(stored: Sequence[StoredVideo], videos: Sequence[str] | None) -> list[StoredVideo]:

@@ -1,4 +1,4 @@
-"""Notes of a synchronisation, kept with the dataset: each is written whole or not at all, whenever the process dies.
+"""Notes that are kept with the dataset: each is written whole or not at all, whenever the process dies.
 
 A document of MongoDB holds 16 MB. What is longer goes into parts: these are written first, under names that nobody has
 used, then the head which names them, then the parts of the head before go. Only the head makes a note; a part that no
@@ -8,6 +8,7 @@ head names is what a killed process has left, and goes with a later write.
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Collection
@@ -28,23 +29,25 @@ _STORE = "spam_plugin.sync"
 _OURS = "~"  # names of entries that are no notes begin with it
 _PART, _LOCK = f"{_OURS}part/", f"{_OURS}lock"
 _Parts = dict[str, set[str]]
+_MEND = "forget it with SyncJournal.delete({key!r}), and synchronise again"
 _READS = 5  # a note that is replaced while it is read is read again
 
 
-class SyncJournal:
-    """The journal of one field of tracks, in the dataset's execution store (see ``engine.desk.ports.Journal``).
+class StoreNotes:
+    """Notes in an execution store, each written whole or not at all.
 
-    Only who holds it may write, as far as long notes go: their parts look like leftovers until the head is written.
+    Only who holds the lock may write, as far as long notes go: their parts look like leftovers until the head is
+    written.
 
     Args:
-        dataset: that it goes with.
-        out: name of the field of tracks.
+        store: that they lie in.
+        title: what they are about, for messages.
+        lock: of those who write.
+        mend: what to do about a damaged note, for messages; ``{key}`` stands for its name.
     """
 
-    def __init__(self, dataset: fo.Dataset, out: str) -> None:
-        self._title = f"field {out!r} of dataset {dataset.name!r}"
-        self._store = ExecutionStore.create(f"{_STORE}.{out}", dataset._doc.id)
-        self._lock = StoreLock(self._store, _LOCK, self._title)
+    def __init__(self, store: ExecutionStore, title: str, lock: StoreLock, mend: str) -> None:
+        self._store, self._title, self._lock, self._mend = store, title, lock, mend
         self._parts: _Parts | None = None  # note -> parts; None until this process has looked
 
     def get(self, key: str) -> Any:
@@ -62,10 +65,7 @@ class SyncJournal:
             packed = [self._store.get(name) for name in head["parts"]] if "parts" in head else [head["zip"]]
             if None not in packed:
                 return json.loads(zlib.decompress(b64decode("".join(packed))))
-        raise DeskError(
-            f"note {key!r} about {self._title} has lost parts; forget it with SyncJournal.delete({key!r}), and "
-            "synchronise again"
-        )
+        raise DeskError(f"note {key!r} about {self._title} has lost parts; {self._mend.format(key=key)}")
 
     def set(self, key: str, value: Any) -> None:
         """Writes a note of plain values.
@@ -82,6 +82,18 @@ class SyncJournal:
         self._store.set(key, head)
         self._sweep(key, head.get("parts", ()))
 
+    def add(self, prefix: str, value: Any) -> str:
+        """Writes a short note under a name that nobody has used, behind those of the same prefix; anybody may.
+
+        Returns:
+            its name.
+        """
+        text = json.dumps(value)
+        name = f"{prefix}{time.time_ns():020d}-{uuid4().hex[:12]}"
+        packed = {"zip": b64encode(zlib.compress(text.encode())).decode()}
+        self._store.set(name, {"json": text} if len(text) <= PLAIN_BYTES else packed)
+        return name
+
     def delete(self, key: str) -> None:
         """Forgets a note.
 
@@ -97,7 +109,7 @@ class SyncJournal:
         return sorted(key for key in self._store.list_keys() if key.startswith(prefix) and not key.startswith(_OURS))
 
     def hold(self) -> AbstractContextManager[None]:
-        """Makes sure that no other process works on the same desk meanwhile (see ``locking.StoreLock.hold``).
+        """Makes sure that no other process works on the same field meanwhile (see ``locking.StoreLock.hold``).
 
         Raises:
             DeskError: if one does; names it, since when it does, and how to end that.
@@ -134,3 +146,18 @@ class SyncJournal:
             for key in self._parts:
                 self._sweep(key, (self._store.get(key) or {}).get("parts", ()))
         return self._parts
+
+
+class SyncJournal(StoreNotes):
+    """The journal of one field of tracks, in the dataset's execution store (see ``engine.desk.ports.Journal``).
+
+    Args:
+        dataset: that it goes with.
+        out: name of the field of tracks.
+    """
+
+    def __init__(self, dataset: fo.Dataset, out: str) -> None:
+        title = f"field {out!r} of dataset {dataset.name!r}"
+        store = ExecutionStore.create(f"{_STORE}.{out}", dataset._doc.id)
+        self.lock = StoreLock(store, _LOCK, title)
+        super().__init__(store, title, self.lock, _MEND)

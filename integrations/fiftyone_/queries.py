@@ -14,7 +14,9 @@ from ...engine.answers import Box
 from ...engine.queries import Query, Question
 from ...models.errors import InputError, MissingError
 from .columns import video_documents
+from .counting import questions_asked, questions_stored
 from .fields import OWNER, OutputFields, keep_view
+from .ledger import Ledger
 from .raw import declare_detections, detection_dict, write_frame_labels, write_image_labels, write_sample_values
 from .runs import new_run_key, plain
 from .videos import StoredVideo
@@ -48,6 +50,7 @@ class QueryDesk:
     def __init__(self, dataset: fo.Dataset, prefix: str, fields: OutputFields) -> None:
         self._dataset, self._fields = dataset, fields
         self._field = fields.summary("queries")
+        self._ledger = Ledger(dataset, fields.out)
         self._path = prefix + self._field
 
     def check(self) -> None:
@@ -93,6 +96,7 @@ class QueryDesk:
                     for box in shown_boxes(query, info.width, info.height):
                         per_frame[box.frame].append(_document(query, rank, box, info.width, info.height))
             self._replace(video, per_frame)
+            self._ledger.asked(video.key, questions_asked(video, by_video[video.key]))
         self._save_view()
         self._register(plan, configuration)
 
@@ -103,11 +107,15 @@ class QueryDesk:
             videos: that they are about.
             answered: keys of the questions.
         """
-        for video in videos if answered and self._is_ours() else ():
+        if not (answered and self._is_ours()):
+            return
+        rows = self._ledger.rows()
+        for video in videos:
             before = video_documents(video, self._field)
             after = {frame: [box for box in boxes if box["query"] not in answered] for frame, boxes in before}
             # The counts are written even if no box goes: a call that was killed may have got as far as the boxes.
             self._replace(video, after)
+            self._ledger.asked(video.key, questions_stored(video, after.items(), rows.get(video.key, ())))
 
     def _replace(self, video: StoredVideo, per_frame: Mapping[int, list[dict[str, Any]]]) -> None:
         """Makes these the open questions of one video: 0-based frame -> raw boxes."""

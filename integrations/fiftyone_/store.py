@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fiftyone.core.collections import SampleCollection
@@ -17,8 +19,10 @@ from ...models.errors import InputError, MissingError
 from .answers import AnswerBook
 from .candidates import fingerprint, usable_candidates
 from .columns import read_boxes, write_tracks
+from .counting import count_written
 from .fields import OutputFields, check_ours, declare, save_views, write_summary
 from .human import read_human_tracks
+from .ledger import Ledger
 from .queries import QueryDesk
 from .runs import LabelRuns
 from .videos import box_field, open_videos
@@ -36,6 +40,9 @@ class FiftyOneStore:
         out: field that the tracks go to; made if it does not exist.
         embedding: vector attribute of the candidates to use, or None.
         check: make sure that the fields are there to be written to; False if nothing will be.
+
+    Attributes:
+        weights: file of the weights that label, "" for the default ones, None if that is not known; for the ledger.
 
     Raises:
         MissingError: for a field or attribute that is not there.
@@ -64,10 +71,16 @@ class FiftyOneStore:
         self._videos = {video.key: video for video in videos}
         self._runs = LabelRuns(self._dataset, self._fields.out)
         self._book = AnswerBook(self._dataset, self._fields.out)
+        self._ledger = Ledger(self._dataset, self._fields.out)
+        self.weights: str | Path | None = None
         self._drawn: dict[str, tuple[Box, ...]] = {}
         self._read: dict[str, tuple[VideoInfo, tuple[str | None, ...], str]] = {}
         self._model_version = ""
         self._view = getattr(collection, "name", None) if collection is not self._dataset else None
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Makes sure that nobody else works on the field of tracks meanwhile; see ``Ledger.hold``."""
+        return self._ledger.hold()
 
     def videos(self) -> Sequence[tuple[str, str]]:
         """(key, name) of the videos, in the dataset's order."""
@@ -92,6 +105,7 @@ class FiftyOneStore:
     def begin(self, configuration: Mapping[str, Any]) -> Mapping[str, FinishedVideo]:
         """Declares the fields and registers the run, or goes on with an interrupted one; see ``VideoStore.begin``."""
         self._model_version = str(configuration.get("model_version"))
+        self._ledger.begin("label")
         declare(self._dataset, self._prefix, self._fields)
         mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
         return self._runs.begin({**configuration, **mine})
@@ -102,6 +116,7 @@ class FiftyOneStore:
         info, classes, digest = self._read[key]
         human = read_human_tracks(video, self._fields.out, (info.width, info.height), self._drawn[key])
         tracks = without_claimed(tracks, human.claims(classes, info.width, info.height))
+        self._ledger.will_change(key)
         write_tracks(
             video,
             self._fields.out,
@@ -114,15 +129,18 @@ class FiftyOneStore:
             human.per_frame,
         )
         write_summary(video, self._fields, *summary(tracks), self._model_version)
+        self._ledger.labelled(key, count_written(video.name, info.num_frames, tracks, human.per_frame))
         return Written(tracks, len(human))
 
     def write_queries(self, plan: QueryPlan, configuration: Mapping[str, Any]) -> None:
         """Puts the questions of a plan in the place of those that were open before; see ``ReviewStore``."""
         desk = self.query_desk()
         desk.check()
+        self._ledger.begin("queries")
         declare(self._dataset, self._prefix, self._fields)
         mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
         desk.write(list(self._videos.values()), plan, {**configuration, **mine})
+        self._ledger.finish_queries(plan.estimates)
 
     def query_desk(self) -> QueryDesk:
         """The open questions about the field of tracks."""
@@ -136,6 +154,7 @@ class FiftyOneStore:
         """Saves the views and the run's report."""
         save_views(self._dataset, self._fields)
         self._runs.finish(report)
+        self._ledger.finish_label(report, self._candidates, self._model_version, self.weights)
 
 
 def free_numbers(count: int, taken: frozenset[int]) -> list[int]:

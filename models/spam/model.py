@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from ..columns import Candidates, Tracks, VideoInfo
 from ..errors import InputError, MissingError
+from ..weights_file import DEFAULT_WEIGHTS
 from .beliefs import Beliefs, decide
 from .columns import BoxColumns, gather_boxes
 from .constraints import Constraints
@@ -29,8 +30,6 @@ from .network import NetworkConfig, SpamNetwork
 from .settings import LabelSettings
 from .stabilisation import stabilise
 from .ties import gather_ties
-
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "spam-1.safetensors"
 
 
 class SpamModel:
