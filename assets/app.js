@@ -1,0 +1,50 @@
+// Two things that the App's server cannot have the browser do from Python (FiftyOne 1.22.1): the player of whole videos
+// does not listen to the operator set_frame_number, and nothing opens a page. Image sequences need neither.
+(function () {
+  const { Operator, OperatorConfig, registerOperator } = window.__foo__;
+  const { modalLooker } = window.__fos__;
+  const { useRecoilCallback } = window.recoil;
+  const EVERY = 200; // milliseconds from one look to the next
+  const TRIES = 75; // a video may take a while until it is there
+
+  class JumpToFrame extends Operator {
+    get config() {
+      return new OperatorConfig({ name: "jump_to_frame", label: "SPAM: jump to frame", unlisted: true });
+    }
+
+    useHooks() {
+      const player = useRecoilCallback(
+        ({ snapshot }) =>
+          () =>
+            snapshot.getLoadable(modalLooker).valueMaybe(),
+        []
+      );
+      return { player };
+    }
+
+    async execute({ hooks, params }) {
+      for (let tries = 0; tries < TRIES; tries++) {
+        const player = hooks.player();
+        const state = player && player.state;
+        if (state && state.loaded && player.seekToFrame && state.config.sampleId === params.sample) {
+          player.seekToFrame(params.frame);
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, EVERY));
+      }
+    }
+  }
+
+  class OpenLink extends Operator {
+    get config() {
+      return new OperatorConfig({ name: "open_link", label: "SPAM: open a page", unlisted: true });
+    }
+
+    async execute({ params }) {
+      if (/^https?:\/\//.test(params.url)) window.open(params.url, "_blank", "noopener");
+    }
+  }
+
+  registerOperator(JumpToFrame, "@spam-plugin/spam");
+  registerOperator(OpenLink, "@spam-plugin/spam");
+})();

@@ -1,0 +1,88 @@
+"""The panel's first page: where the dataset stands, and the next step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fiftyone.operators import types
+
+from . import charts
+
+if TYPE_CHECKING:
+    from ...engine.standing import Standing
+
+URI = "@spam-plugin/spam/"
+
+
+def lines(standing: Standing) -> str:
+    """The dataset in a few lines of Markdown."""
+    videos = [f"**{standing.videos:,} labelled**"]
+    videos += [f"{standing.unlabelled:,} not yet"] if standing.unlabelled else []
+    videos += [f"{count:,} {status}" for status, count in standing.by_review.items() if count]
+    tracks = standing.tracks
+    spent = f"**{standing.clicks_spent:,} spent**"
+    if standing.effort is not None:
+        spent += f" ({100 * standing.effort:.2f} % of labelling by hand)"
+    rows = [
+        ("videos", ", ".join(videos)),
+        (
+            "tracks",
+            f"**{sum(tracks.values()):,}**: {tracks.get('model', 0):,} by the model alone, "
+            f"{tracks.get('asked', 0):,} asked about, {tracks.get('people', 0):,} seen by people",
+        ),
+        (
+            "boxes",
+            f"**{standing.boxes:,}**: {standing.human_boxes:,} by people, {standing.interpolated_boxes:,} filled in",
+        ),
+        ("clicks", f"{spent}, {standing.clicks_open:,} left in {standing.open_queries:,} open questions"),
+    ]
+    if standing.estimate is not None:
+        wrong = standing.estimate
+        rows.append((
+            "wrong boxes",
+            f"**{100 * wrong.expected:.1f} %** by estimate, {100 * wrong.low:.1f} to {100 * wrong.high:.1f} % "
+            "(90 % interval), when questions were chosen last",
+        ))  # fmt: skip
+    if standing.conflicts:
+        rows.append(("conflicts", f"**{standing.conflicts:,}** that two people disagree about; see sync with CVAT"))
+    return "\n\n".join(f"{name}: {text}" for name, text in rows)
+
+
+def next_step(standing: Standing | None) -> str:
+    """Name of the operator that is the next natural step."""
+    if standing is None or standing.unlabelled:
+        return "label_tracks"
+    return "sync_cvat" if standing.open_queries else "choose_review"
+
+
+def draw(panel: types.Object, standing: Standing | None, refresh: Any) -> None:
+    """Puts the page into the panel."""
+    if standing is None:
+        panel.md("Nothing is labelled yet. The first step is **Label tracks**.", name="standing")
+    else:
+        panel.md(lines(standing), name="standing")
+    row = panel.h_stack("steps", gap=2)
+    first = next_step(standing)
+    for name, label in (("label_tracks", "Label tracks"), ("choose_review", "Choose questions"), ("sync_cvat", "Sync")):
+        if standing is None and name != "label_tracks":
+            continue
+        row.btn(
+            f"step_{name}", label=label, on_click=URI + name, prompt=True,
+            variant="contained" if name == first else "outlined",
+        )  # fmt: skip
+    if standing is None:
+        return
+    if standing.stale:
+        panel.view("stale", types.Warning(label="These numbers may be behind the labels: a run was interrupted."))
+        panel.btn("refresh", label="Count again", on_click=refresh, variant="outlined")
+    if standing.busy:
+        panel.view("busy", types.Notice(label=standing.busy))
+    panel.plot(
+        "histogram",
+        layout=charts.layout("uncertainty of a box", "boxes", yaxis={"title": {"text": "boxes"}, "type": "log"}),
+    )
+
+
+def data(standing: Standing | None) -> dict[str, Any]:
+    """What the page's charts show."""
+    return {} if standing is None else {"histogram": charts.histogram(standing)}
