@@ -19,6 +19,7 @@ from ..fiftyone_.dataset import open_dataset
 from ..fiftyone_.desk import FiftyOneDesk
 from ..fiftyone_.fields import DEFAULT_OUT, OutputFields
 from ..fiftyone_.journal import SyncJournal
+from ..fiftyone_.ledger import Ledger
 from .client import Access
 from .desk import CvatDesk
 
@@ -121,7 +122,14 @@ def sync(link: Link, settings: SyncSettings | None = None, tell: Tell | None = N
         DeskError: for a server that cannot be used at all; what concerns single videos or jobs is in the report.
     """
     with open_link(link, tell, settings) as ctx:
-        return synchronise(ctx.desk, ctx.store, ctx.journal, ctx.name, ctx.settings, tell)
+        return _noted(link, ctx.settings, synchronise(ctx.desk, ctx.store, ctx.journal, ctx.name, ctx.settings, tell))
+
+
+def _noted(link: Link, settings: SyncSettings, report: SyncReport) -> SyncReport:
+    """Keeps with the field that something was done, for those who look at its rounds."""
+    if report.counts and not settings.dry_run:
+        Ledger(link.collection()._dataset, link.tracks).note("sync")
+    return report
 
 
 def sync_status(link: Link) -> list[JobStatus]:
@@ -135,7 +143,9 @@ def settle_conflicts(link: Link, winner: str, video: str | None = None, track: i
     """Settle what two people disagree about; see ``engine.desk.sync.settle``. Needs no server."""
     store, journal = _open_store(link), SyncJournal(link.collection()._dataset, link.tracks)
     nobody: CvatDesk = None  # type: ignore[assignment]
-    return settle(Context(nobody, store, journal, SyncSettings(), ""), winner, video, track)
+    settled = settle(Context(nobody, store, journal, SyncSettings(), ""), winner, video, track)
+    Ledger(link.collection()._dataset, link.tracks).note("sync")
+    return settled
 
 
 def forget_project(link: Link) -> int:
@@ -187,7 +197,8 @@ def watch(
                     found = found or news
                     if found:
                         store = _open_store(link, anew=True)  # others label, and ask, while we watch
-                        report = synchronise(ctx.desk, store, ctx.journal, ctx.name, settings, tell)
+                        done = synchronise(ctx.desk, store, ctx.journal, ctx.name, settings, tell)
+                        report = _noted(link, settings, done)
                         if on_report is not None:
                             on_report(report)
                         # What the round itself has changed is no news, but what was finished meanwhile is.

@@ -20,6 +20,7 @@ from .dataset import open_dataset
 from .embedding import EmbedReport, embed_videos
 from .evaluate import Evaluation, evaluate
 from .fields import DEFAULT_OUT, OutputFields
+from .ledger import Ledger
 from .queries import QueryDesk
 from .store import FiftyOneStore
 from .truth import read_truth
@@ -133,7 +134,7 @@ def queries(
     device: str = "cpu",
     settings: LabelSettings | None = None,
     skip_bad: bool = False,
-    progress: bool = True,
+    progress: bool | Callable[[Step], None] = True,
 ) -> QueryPlan:
     """Choose what to ask a person next, and put the questions into the dataset.
 
@@ -156,7 +157,7 @@ def queries(
         device: where a model that is loaded here runs.
         settings: of the labelling; use those that the labels were made with.
         skip_bad: leave out and count candidates and videos that cannot be used, instead of raising.
-        progress: whether to show it, on standard error.
+        progress: whether to show it, on standard error; or a function that is told every step.
 
     Raises:
         MissingError: for a dataset, view, field, attribute or file that is not there.
@@ -177,7 +178,7 @@ def queries(
         "budget": asdict(spend), "acquisition": acquisition, "seed": seed, "wish": wish, "settings": asdict(settings)
     }  # fmt: skip
     with store.hold():
-        with _shown(progress, "labelling") as tell:
+        with _told(progress, "labelling") as tell:
             plan = choose_queries(store, model, spend, acquisition, seed, settings, tell, skip_bad=skip_bad, wish=wish)
         store.write_queries(plan, configuration)
     return plan
@@ -278,6 +279,8 @@ def answer(
     about = {one.video for one in given}
     touched = [video for video in videos if video.key in about]
     QueryDesk(whole, videos[0].prefix, fields).close(touched, {one.query for one in given if one.query})
+    if new:
+        Ledger(whole, fields.out).note("answers")
     return AnswerReport(new, len(given) - new, len(about))
 
 
@@ -317,6 +320,16 @@ def _chosen(dataset: SampleCollection | str, view: SampleCollection | str | None
     if view._dataset is not dataset._dataset:
         raise InputError(f"the view is of dataset {view._dataset.name!r}, not of {dataset._dataset.name!r}")
     return view
+
+
+@contextmanager
+def _told(progress: bool | Callable[[Step], None], *stages: str) -> Iterator[Callable[[Step], None]]:
+    """Who is told of steps: a function that was given, or bars."""
+    if callable(progress):
+        yield progress
+    else:
+        with _shown(progress, *stages) as tell:
+            yield tell
 
 
 @contextmanager

@@ -8,13 +8,17 @@ note now and then. Entries say what is, not what was added, so folding one twice
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from fiftyone.operators.store import ExecutionStore
 
+from ...engine.desk.ports import DeskError
 from .journal import StoreNotes
 from .locking import StoreLock
+
+LONG_LOG = 50  # entries, each of which is read one by one
 
 _BOOK, _LOG, _STATE = "book", "log/", "state"
 _READS = 5  # a book that is folded while it is read is read again
@@ -95,6 +99,12 @@ class Book:
         if self._lock.is_held:
             contents, names = self._read()
             self._write(contents, names)
+
+    def tidy(self) -> None:
+        """Folds a log that has become long; if somebody is at work on the field, it waits for another time."""
+        if len(self.notes.keys(_LOG)) > LONG_LOG and not self._lock.is_held:
+            with suppress(DeskError), self.notes.hold():
+                self.fold()
 
     def rewrite(self, contents: Contents) -> None:
         """Puts something else in the place of all that is known, and of the log; only for who holds the lock."""

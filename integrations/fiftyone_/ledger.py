@@ -214,7 +214,6 @@ class Ledger:
     def spent(self, clicks: Mapping[str, int]) -> None:
         """What all answers about some videos have cost: key -> clicks."""
         self._tell(videos={key: {"spent": int(number)} for key, number in clicks.items()})
-        self.note("answers")
 
     def disagreed(self, key: str, conflicts: int) -> None:
         """How many conflicts of a video are open now."""
@@ -273,6 +272,7 @@ class Ledger:
             }
         )  # fmt: skip
         self._book.add(round=noted.as_dict(), models=models or {})
+        self._book.tidy()
 
     def refresh(self, tell: Callable[[float, str], None] | None = None) -> Standing | None:
         """Counts everything anew from what is stored.
