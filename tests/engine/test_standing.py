@@ -1,6 +1,7 @@
 """Numbers of a field of tracks, and what answers have cost."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 from spam_plugin.engine.annotator import SimulatedAnnotator
 from spam_plugin.engine.answers import Answer, Box, Verdict
 from spam_plugin.engine.clicks import count_clicks
+from spam_plugin.engine.metrics import TruthTable
 from spam_plugin.engine.pool import all_queries
-from spam_plugin.engine.queries import Question
+from spam_plugin.engine.queries import Query, Question
 from spam_plugin.engine.standing import (
     BINS,
     Estimate,
@@ -118,8 +120,15 @@ def test_answers_cost_what_the_simulated_person_paid(worlds, look):
     for seed, error in ((3, 0.0), (3, 0.4), (4, 0.0), (5, 0.0)):
         world = worlds(seed, num_frames=60, miss=0.3, false=2.0, spacing=40.0 * (seed - 2), noise=5.0)
         view = look(world)
-        person = SimulatedAnnotator(world.info.name, world.truth, error)
-        for query in all_queries(view):
+        unseen = world.truth.xyxy[world.truth.track_id == 0][10:30] + [600, -90, 600, -90]  # no candidate is there
+        truth = TruthTable(
+            np.concatenate([world.truth.frame, np.arange(10, 30)]),
+            np.concatenate([world.truth.track_id, np.full(20, 9)]),
+            np.concatenate([world.truth.xyxy, unseen]),
+        )
+        person = SimulatedAnnotator(world.info.name, truth, error)
+        looked = Query("v", Question.MISSING, (), (), 15, -1, -1, 0.5, 2, 1.0)
+        for query in [*all_queries(view), *(replace(looked, frame=frame) for frame in range(60))]:
             reply = person.answer(query, person.look(view))
             if reply.clicks:
                 extends = query.question is Question.MISSING and reply.clicks == 3 and not reply.answers[0].object
