@@ -32,6 +32,7 @@ class Row(NamedTuple):
 # One row per sub-command, in the order in which --help shows them. The help stands here and not only in the module, so
 # that ``spam-plugin --help`` imports none of them.
 COMMANDS: dict[str, Row] = {
+    "app": Row("app", "command", "Open the FiftyOne App with the plugin, its panel and a worker."),
     "import-mot": Row("import_mot", "command", "Import MOTChallenge folders as a dataset."),
     "export-mot": Row("export_mot", "command", "Write tracks as MOTChallenge text."),
     "embed": Row("embed", "command", "Store with every candidate how it looks, for label --embeddings."),
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Row] = {
     "answer": Row("answer", "command", "Keep people's answers; the next label keeps to them."),
     "sync": Row("sync", "command", "Send what needs people to CVAT, and bring back what they did."),
     "webhook": Row("webhook", "command", "Synchronise whenever CVAT says that something has changed."),
+    "worker": Row("worker", "command", "Run the jobs that the App hands over, the oldest first."),
     "simulate": Row("simulate", "command", "What labels would be worth after so many clicks, from ground truth."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),

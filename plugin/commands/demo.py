@@ -14,8 +14,6 @@ import click
 if TYPE_CHECKING:
     from ...integrations.demo import DemoResult
 
-ADDRESS = "127.0.0.1"  # the App serves the files of its plugins to whoever can reach it
-
 
 @click.command()
 @click.option(
@@ -58,10 +56,13 @@ def command(ctx: click.Context, data: Path | None, out: Path | None, name: str, 
         print_table(result.evaluation.table())
     click.echo(summary(result, rendered=data is None))
     if open_app:
-        _open(result, port)
+        from . import app
+
+        click.echo("")
+        app.open_app(result.dataset, port)
     else:
-        program = "fiftyone" if shutil.which("fiftyone") else str(Path(sys.executable).with_name("fiftyone"))
-        words = [program, "app", "launch", name, "--address", ADDRESS, "--port", str(port)]
+        program = "spam-plugin" if shutil.which("spam-plugin") else str(Path(sys.executable).with_name("spam-plugin"))
+        words = [program, "app", name, *(["--port", str(port)] if port != 5151 else [])]
         click.echo(f"\nSee it in the App: {shlex.join(words)}")
 
 
@@ -88,14 +89,3 @@ def summary(result: DemoResult, rendered: bool) -> str:
     if result.evaluation is None:
         lines.append("Nothing was scored: none of the sequences has ground truth.")
     return "\n".join(lines)
-
-
-def _open(result: DemoResult, port: int) -> None:
-    """The App on the loopback address, until Ctrl-C."""
-    import fiftyone as fo
-
-    session = fo.launch_app(result.dataset, address=ADDRESS, port=port)
-    click.echo(f"\nThe App is at http://{ADDRESS}:{port}; press Ctrl-C here to end it.")
-    with contextlib.suppress(KeyboardInterrupt):
-        session.wait(-1)
-    session.close()

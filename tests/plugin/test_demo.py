@@ -16,6 +16,7 @@ from spam_plugin.models.columns import Candidates, Source, Tracks, VideoInfo
 from spam_plugin.models.errors import InputError, MissingError
 from spam_plugin.models.synthetic.render import RenderSettings
 from spam_plugin.plugin import cli
+from spam_plugin.plugin.commands import app
 
 TINY = (Recording(RenderSettings("tiny", 20, 160, 120, num_objects=6, num_occluders=1)),)
 
@@ -63,7 +64,7 @@ def test_the_demo_renders_labels_scores_and_says_how_to_see_it(run):
     assert "HOTA" in said
     assert "in 1 video (20 frames)" in said
     assert "simulated detector" in said
-    assert "app launch tiny-demo --address 127.0.0.1 --port 5151" in said
+    assert "spam-plugin app tiny-demo\n" in said
     dataset = fo.load_dataset("tiny-demo")
     assert dataset.persistent
     assert dataset.count("frames.spam_tracks.detections") == dataset.count("frames.candidates.detections") > 0
@@ -143,22 +144,14 @@ def test_data_that_cannot_be_used_leaves_no_dataset_behind(run, tmp_path):
     assert not fo.dataset_exists("tiny-demo")
 
 
-def test_with_open_the_app_is_on_the_loopback_address_until_ctrl_c(run, monkeypatch):
-    asked = {}
-
-    class Session:
-        def wait(self, seconds: float) -> None:
-            asked["waited"] = seconds
-            raise KeyboardInterrupt
-
-        def close(self) -> None:
-            asked["closed"] = True
-
-    monkeypatch.setattr(fo, "launch_app", lambda dataset, **more: asked.update(more, name=dataset.name) or Session())
+def test_with_open_the_app_opens_on_it_as_spam_plugin_app_does(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(app, "open_app", lambda dataset, port: asked.append((dataset.name, port)))
     code, said, _ = run("--open", "--port", "5999")
     assert code == 0
-    assert "http://127.0.0.1:5999" in said
-    assert asked == {"name": "tiny-demo", "address": "127.0.0.1", "port": 5999, "waited": -1, "closed": True}
+    assert asked == [("tiny-demo", 5999)]
+    assert "See it in the App" not in said
+    assert "spam-plugin app tiny-demo --port 5999" in run("--port", "5999")[1]
 
 
 def test_the_demo_s_own_videos_show_what_is_hard():
