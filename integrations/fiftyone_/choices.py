@@ -1,4 +1,4 @@
-"""What the forms of the App ask about a dataset: which fields could be used, how much there is to do, how long it takes.
+"""What forms of the App ask about a dataset: which fields could be used, how much there is to do, and for how long.
 
 Forms are made anew at every key stroke, so what costs a scan of the boxes is kept for a while.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -15,18 +16,46 @@ import fiftyone as fo
 from fiftyone import ViewField as F
 from fiftyone.core.collections import SampleCollection
 
+from ...engine.desk.notes import DESK
 from ...models.errors import InputError
-from .fields import DEFAULT_OUT, OWNER, OutputFields, check_ours
+from ...models.weights_file import DEFAULT_WEIGHTS, weights_version
+from .fields import DEFAULT_OUT, IN_REVIEW, OWNER, OutputFields, check_ours
+from .journal import SyncJournal
 from .ledger import Ledger
 from .videos import FRAME_NUMBER_FIELD, SEQUENCE_FIELD
 
 KEPT_SECONDS = 30.0
 BOXES_PER_SECOND = 4000.0  # until a run has told better
 LOADING_SECONDS = 4.0  # of torch and the model
+CLICKS_EACH = 1.5  # of a question, where that is not known
+CLICKS_PER_HOUR = 1200.0  # of a person who reviews
 
 _TRUTHS = ("ground_truth", "gt", "truth")
 _counted: OrderedDict[Any, tuple[float, tuple[int, int]]] = OrderedDict()
 _lock = Lock()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Open questions.
+
+    Attributes:
+        queries: how many.
+        videos: in how many videos.
+        clicks: that answers take, about.
+    """
+
+    queries: int
+    videos: int
+    clicks: int
+
+    @property
+    def said(self) -> str:
+        """As in '340 open queries in 12 videos, about 25 minutes of a person's time'."""
+        return (
+            f"{self.queries:,} open {plural(self.queries, 'query', 'queries')} in {self.videos:,} "
+            f"{plural(self.videos, 'video')}, {persons_time(self.clicks)} of a person's time"
+        )
 
 
 class Choices:
@@ -76,6 +105,16 @@ class Choices:
         return self.ledger.model
 
     @cached_property
+    def model_version(self) -> str:
+        """Name of these weights.
+
+        Raises:
+            MissingError: if the file is gone.
+            InputError: if it holds no weights.
+        """
+        return weights_version(self.model or DEFAULT_WEIGHTS)
+
+    @cached_property
     def candidates(self) -> str | None:
         """The detector's boxes: those of the last run, else the only field that could hold them."""
         last = self.ledger.candidates
@@ -85,12 +124,14 @@ class Choices:
         return "candidates" if "candidates" in able else able[0] if len(able) == 1 else None
 
     @cached_property
+    def foreign_fields(self) -> list[str]:
+        """Fields of boxes that this plugin did not make."""
+        return [name for name in self.box_fields if (self._schema[name].info or {}).get(OWNER) is None]
+
+    @cached_property
     def candidate_fields(self) -> list[str]:
         """Fields of boxes that are neither ours nor the truth by their name."""
-        return [
-            name for name in self.box_fields
-            if (self._schema[name].info or {}).get(OWNER) is None and name not in _TRUTHS
-        ]  # fmt: skip
+        return [name for name in self.foreign_fields if name not in _TRUTHS]
 
     @cached_property
     def truth(self) -> str | None:
@@ -98,11 +139,12 @@ class Choices:
         return next((name for name in _TRUTHS if name in self.box_fields), None)
 
     def vectors(self, field: str) -> list[str]:
-        """Attributes of boxes that hold vectors."""
+        """Attributes of boxes that hold vectors; the mask that every ``Detection`` may have is none."""
         inside = self._schema[field].get_field_schema() if field in self._schema else {}
         boxes = inside.get("detections")
         attributes = boxes.field.get_field_schema() if boxes is not None else {}
-        return [name for name, kind in attributes.items() if isinstance(kind, (fo.VectorField, fo.ArrayField))]
+        able = (fo.VectorField, fo.ArrayField)
+        return [name for name, kind in attributes.items() if isinstance(kind, able) and name != "mask"]
 
     def check_out(self, candidates: str, out: str) -> None:
         """Makes sure that tracks could go to a field.
@@ -117,7 +159,7 @@ class Choices:
 
     def count(self, view: SampleCollection, field: str) -> tuple[int, int]:
         """How many videos, and how many boxes of theirs in a field; kept for half a minute."""
-        key = (str(self.dataset._doc.id), field, repr(view._serialize()) if view is not self.dataset else "")
+        key = (str(self.dataset._doc.id), field, None if view is self.dataset else repr(view._serialize()))
         now = time.monotonic()
         with _lock:
             if key in _counted and now - _counted[key][0] < KEPT_SECONDS:
@@ -139,11 +181,69 @@ class Choices:
         Raises:
             InputError: if there is nothing to do.
         """
-        videos, boxes = self.count(view, candidates)
+        videos, boxes = self.candidates_in(view, candidates)
+        return (
+            f"{videos:,} {plural(videos, 'video')}, {boxes:,} {plural(boxes, 'box', 'boxes')}, "
+            f"model {self.model_version}, {duration(self.seconds(boxes))}"
+        )
+
+    def candidates_in(self, view: SampleCollection, field: str) -> tuple[int, int]:
+        """How many videos, and how many candidates of theirs.
+
+        Raises:
+            InputError: if there are none.
+        """
+        videos, boxes = self.count(view, field)
         if not boxes:
-            raise InputError(f"field {candidates!r} has no boxes in these {videos:,} videos; choose another one")
-        model = "the model you chose" if self.model else "the default model"
-        return f"{videos:,} {plural(videos, 'video')}, {boxes:,} boxes, {model}, {duration(self.seconds(boxes))}"
+            where = "this video" if videos == 1 else f"these {videos:,} videos"
+            raise InputError(f"field {field!r} has no boxes in {where}; choose another one")
+        return videos, boxes
+
+    def open_questions(self, view: SampleCollection, out: str | None = None) -> Asked:
+        """What waits for an answer in some videos, from what is kept of each video."""
+        fields = OutputFields(out or self.out)
+        name = fields.summary("open_queries")
+        if not self._is_ours(name, fields.out):
+            return Asked(0, 0, 0)
+        key = "id" if self.prefix else SEQUENCE_FIELD
+        of_video = dict(zip(*view.match(F(name) > 0).values([key, name]), strict=True))
+        count = sum(of_video.values())
+        return Asked(count, len(of_video), round(count * self._clicks_each(fields.out)) if count else 0)
+
+    def in_review(self, view: SampleCollection, out: str | None = None) -> int:
+        """How many of the videos wait for a person in CVAT."""
+        fields = OutputFields(out or self.out)
+        name = fields.summary("review_status")
+        if not self._is_ours(name, fields.out):
+            return 0
+        return self._videos(view.match(F(name) == IN_REVIEW))
+
+    def has_new_answers(self, out: str | None = None) -> bool:
+        """Whether people have said something since the labels were made."""
+        rounds = Ledger(self.dataset, out or self.out).rounds()
+        last = {one.kind: one.when for one in rounds}
+        return last.get("answers", 0.0) > last.get("label", 0.0)
+
+    def has_open_questions(self, out: str | None = None) -> bool:
+        """Whether any question waits for an answer."""
+        fields = OutputFields(out or self.out)
+        name = fields.summary("open_queries")
+        return self._is_ours(name, fields.out) and bool(len(self.dataset.match(F(name) > 0).limit(1)))
+
+    def was_sent(self, out: str | None = None) -> bool:
+        """Whether anything was ever sent to CVAT."""
+        return SyncJournal(self.dataset, out or self.out).get(DESK) is not None
+
+    def _clicks_each(self, out: str) -> float:
+        """What an open question costs on average."""
+        standing = Ledger(self.dataset, out).standing()
+        if standing is not None and standing.open_queries:
+            return standing.clicks_open / standing.open_queries
+        return CLICKS_EACH
+
+    def _is_ours(self, path: str, out: str) -> bool:
+        found = self.dataset.get_field(path)
+        return found is not None and (found.info or {}).get(OWNER) == out
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
@@ -179,37 +279,53 @@ class Choices:
 def whole_videos(dataset: fo.Dataset, view: SampleCollection) -> SampleCollection:
     """The videos that a view shows something of: of clips, frames, patches or single images the whole videos.
 
+    Boxes that the view hides are there again, as labelling, asking and sending are about all of them.
+
     Args:
         dataset: that is open.
         view: of it.
 
+    Returns:
+        a view that only selects videos; the dataset itself, if nothing is left out.
+
     Raises:
-        InputError: if it shows nothing.
+        InputError: if the view shows nothing.
     """
-    if view is dataset or (not isinstance(view, fo.DatasetView) and view._dataset is dataset):
+    if not isinstance(view, fo.DatasetView) or not view._all_stages:
         return dataset
     if not len(view):
         raise InputError("there is nothing in this view; choose other samples, or the whole dataset")
-    if view._is_generated:
-        return dataset.select([str(key) for key in view.distinct("sample_id")], ordered=False)
     if view._is_dynamic_groups:
         view = view.flatten()
-    if dataset.media_type == "image" and dataset.get_field(SEQUENCE_FIELD) is not None:
+    if dataset.media_type == "image":
+        if dataset.get_field(SEQUENCE_FIELD) is None:
+            return view
+        if view._is_generated:
+            view = dataset.select(_sources(view))
         return dataset.match(F(SEQUENCE_FIELD).is_in(view.distinct(SEQUENCE_FIELD)))
-    return view
+    return dataset.select(_sources(view) if view._is_generated else view.values("id"))
 
 
+def _sources(view: fo.DatasetView) -> list[str]:
+    """Ids of the samples that clips, frames or patches were made of."""
+    return [str(key) for key in view.distinct("sample_id")]
 
 
-def plural(count: int, one: str) -> str:
+def plural(count: int, one: str, many: str = "") -> str:
     """The word for so many."""
-    return one if count == 1 else f"{one}s"
+    return one if count == 1 else many or f"{one}s"
 
 
 def duration(seconds: float) -> str:
-    """How long something takes, roughly: 'about 40 s', 'about 25 minutes', 'about 3 hours'."""
+    """How long something takes, roughly: 'about 40 s', 'about 25 minutes', 'about 3.5 hours'."""
     if seconds < 90:
         return f"about {max(round(seconds / 5) * 5, 5):.0f} s"
     if seconds < 5400:
         return f"about {seconds / 60:.0f} minutes"
     return f"about {seconds / 3600:.1f} hours"
+
+
+def persons_time(clicks: float, clicks_per_hour: float = CLICKS_PER_HOUR) -> str:
+    """How long a person is busy with so many clicks: 'about a minute', 'about 25 minutes', 'about 3.5 hours'."""
+    minutes = 60 * clicks / clicks_per_hour
+    return "about a minute" if minutes < 1.5 else duration(60 * max(minutes, 1.5))

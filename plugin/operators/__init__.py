@@ -8,6 +8,15 @@ from typing import Any
 # Module and class of every operator, in the order in which a round of work needs them; fiftyone.yml lists their names.
 OPERATORS: tuple[tuple[str, str], ...] = (
     ("label_tracks", "LabelTracks"),
+    ("choose_review", "ChooseReview"),
+    ("sync_cvat", "SyncCvat"),
+    ("show_uncertain", "ShowUncertain"),
+    ("show_in_review", "ShowInReview"),
+    ("show_reviewed", "ShowReviewed"),
+    ("show_changed", "ShowChanged"),
+    ("show_tracks", "ShowTracks"),
+    ("show_spans", "ShowSpans"),
+    ("colour_tracks", "ColourTracks"),
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fiftyone.operators import types
 from pymongo.errors import PyMongoError
 
-from ...models.errors import MissingError, SpamPluginError
+from ...models.errors import InputError, MissingError, SpamPluginError
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...integrations.fiftyone_.choices import Choices
 
 DATABASE_GONE = "the database does not answer; see that it runs (spam-plugin doctor), then try again"
+NONE = "-"  # the choice of nothing; no field or attribute has such a name
 
 
 def sentence(error: BaseException) -> str | None:
@@ -29,6 +30,10 @@ def sentence(error: BaseException) -> str | None:
     return None
 
 
+class UnfinishedError(Exception):
+    """Something required is not chosen yet: the form ends here, and says no more until it is."""
+
+
 class Form:
     """The form of one operator, made anew whenever something in it changes.
 
@@ -36,11 +41,15 @@ class Form:
         ctx: FiftyOne's context: dataset, view, selection, and what has been filled in so far.
         title: of the form.
         button: what its button says.
+
+    Attributes:
+        refused: why the form cannot be sent as it is, or None.
     """
 
     def __init__(self, ctx: ExecutionContext, title: str, button: str) -> None:
         self.ctx = ctx
         self.params: Mapping[str, Any] = ctx.params
+        self.refused: str | None = None
         self._inputs = types.Object()
         self._view = types.PromptView(label=title, submit_button_label=button)
         self._choices: Choices | None = None
@@ -58,19 +67,27 @@ class Form:
             self._choices = choices_of(self.ctx)
         return self._choices
 
+    def fill(self) -> None:
+        """Fills in what stands in the form where nothing else was given."""
+        for name, shown in self._shown.items():
+            if shown.default is not None and self.ctx.params.get(name) is None:
+                self.ctx.params[name] = shown.default
+
     def property(self) -> types.Property:
         """The form as FiftyOne wants it."""
         return types.Property(self._inputs, view=self._view)
 
     @contextmanager
     def refusing(self, name: str | None = None) -> Iterator[None]:
-        """Shows what a user can mend at a field, and keeps the form from being sent; what comes behind it is left out.
+        """Shows what a user can mend at a field, and keeps the form from being sent.
 
         Args:
             name: the field that is at fault; None for the form as a whole.
         """
         try:
             yield
+        except UnfinishedError as error:
+            self.refused = self.refused or str(error)
         except Exception as error:
             said = sentence(error)
             if said is None:
@@ -79,37 +96,65 @@ class Form:
 
     def refuse(self, said: str, name: str | None = None) -> None:
         """Shows an error, and keeps the form from being sent."""
+        self.refused = self.refused or said
         shown = self._shown.get(name or "")
         if shown is None:
-            view = types.Error(label="This cannot be done", description=said)
+            view = types.AlertView(label="This cannot be done", description=said, severity="error")
             shown = self._inputs.str("refused", default="", view=view)
         shown.invalid = True
         shown.error_message = said
 
+    # --- what it tells
+
     def say(self, name: str, text: str) -> None:
         """A line that tells what will happen."""
-        self._inputs.view(name, types.Notice(label=text))
+        self._inputs.view(name, types.AlertView(label=text, severity="info"))
 
     def warn(self, name: str, text: str) -> None:
         """A line that tells what may not be wanted."""
-        self._inputs.view(name, types.Warning(label=text))
+        self._inputs.view(name, types.AlertView(label=text, severity="warning"))
 
     def head(self, name: str, text: str, description: str = "") -> None:
         """A heading above fields that belong together."""
         self._inputs.view(name, types.Header(label=text, description=description, divider=True))
 
+    # --- what it asks
+
     def pick(
         self, name: str, label: str, values: Sequence[str], default: str | None = None, help: str = "",
-        names: Mapping[str, str] | None = None, required: bool = True,
-    ) -> str | None:  # fmt: skip
-        """One of some values. Returns what is chosen now."""
+        names: Mapping[str, str] | None = None,
+    ) -> str:  # fmt: skip
+        """One of some values. Returns what is chosen now.
+
+        Raises:
+            UnfinishedError: while nothing is.
+            InputError: for a choice that is gone since it was made; it is shown at the field.
+        """
         view = types.DropdownView()
         for value in values:
             view.add_choice(value, label=(names or {}).get(value, value))
         self._shown[name] = self._inputs.enum(
-            name, view.values(), label=label, description=help, default=default, required=required, view=view
+            name, view.values(), label=label, description=help, default=default, required=True, view=view
         )
-        return self._now(name, default)
+        chosen = self._now(name, default)
+        if chosen is None:
+            raise UnfinishedError(f"nothing is chosen for {label!r}")
+        if chosen not in values:
+            self.refuse(f"{chosen!r} is not there any more; choose again", name)
+            raise UnfinishedError(f"{chosen!r}, chosen for {label!r}, is not there any more")
+        return chosen
+
+    def several(
+        self, name: str, label: str, values: Sequence[str], default: Sequence[str] = (), help: str = ""
+    ) -> tuple[str, ...]:
+        """Any number of some values. Returns what is chosen now."""
+        view = types.DropdownView(multiple=True)
+        for value in values:
+            view.add_choice(value, label=value)
+        self._shown[name] = self._inputs.list(
+            name, types.String(), label=label, description=help, default=list(default), required=False, view=view
+        )
+        return tuple(self._now(name, list(default)))
 
     def radio(
         self, name: str, label: str, names: Mapping[str, str], default: str, help: str = "",
@@ -122,23 +167,45 @@ class Form:
         self._shown[name] = self._inputs.enum(
             name, view.values(), label=label, description=help, default=default, required=True, view=view
         )
-        return self._now(name, default)
+        chosen = self._now(name, default)
+        return chosen if chosen in names else default
 
     def text(self, name: str, label: str, default: str = "", help: str = "", required: bool = False) -> str:
-        """A line of text. Returns what is written now."""
+        """A line of text. Returns what is written now.
+
+        Raises:
+            UnfinishedError: while nothing is and something must be.
+        """
         self._shown[name] = self._inputs.str(
-            name, label=label, description=help, default=default, required=required
+            name, label=label, description=help, default=default or None, required=required
         )
-        return self._now(name, default) or ""
+        written = str(self._now(name, default) or "").strip()
+        if required and not written:
+            raise UnfinishedError(f"nothing is written for {label!r}")
+        return written
 
     def number(
-        self, name: str, label: str, default: float, help: str = "", low: float | None = None, high: float | None = None,
+        self, name: str, label: str, default: float, help: str = "", low: float | None = None,
+        high: float | None = None, slider: bool = False,
     ) -> float:  # fmt: skip
-        """A number. Returns what is written now."""
+        """A number, written or, between two bounds, slid to. Returns what it is now.
+
+        Raises:
+            UnfinishedError: while it is none, or out of its bounds; that is shown at the field.
+        """
         self._shown[name] = self._inputs.float(
-            name, label=label, description=help, default=default, min=low, max=high, required=True
-        )
-        return self._now(name, default)
+            name, label=label, description=help, default=default, min=low, max=high, required=True,
+            **({"view": types.SliderView()} if slider else {}),
+        )  # fmt: skip
+        written = self._now(name, default)
+        least, most = float("-inf") if low is None else low, float("inf") if high is None else high
+        if isinstance(written, bool) or not isinstance(written, (int, float)) or not least <= written <= most:
+            bounds = " and ".join(
+                f"{word} {end:g}" for word, end in (("from", low), ("up to", high)) if end is not None
+            )
+            self.refuse(f"{written!r} cannot be; write a number {bounds}".rstrip(), name)
+            raise UnfinishedError(f"{written!r} cannot be {label!r}")
+        return float(written)
 
     def switch(self, name: str, label: str, default: bool = False, help: str = "") -> bool:
         """Yes or no. Returns what is chosen now."""
@@ -147,17 +214,23 @@ class Form:
         )
         return bool(self._now(name, default))
 
-    def file(self, name: str, label: str, folder: bool = False, default: str = "", help: str = "") -> str:
-        """Path of a file or folder of the server's machine. Returns what is written now."""
-        return self.text(name, label, default, help, required=True)
-
-    def boxes(self, name: str, label: str, default: str | None = None, help: str = "") -> str:
+    def boxes(
+        self, name: str, label: str, default: str | None = None, help: str = "", fields: Sequence[str] | None = None
+    ) -> str:
         """A field of boxes of the dataset. Returns the one that is chosen now.
+
+        Args:
+            name: of the field in the form.
+            label: of it.
+            default: that is chosen until another one is.
+            help: more about it.
+            fields: those to choose from; None for all.
 
         Raises:
             MissingError: if the dataset has none.
+            UnfinishedError: while none is chosen.
         """
-        fields = self.choices.box_fields
+        fields = self.choices.box_fields if fields is None else fields
         if not fields:
             raise MissingError(
                 f"dataset {self.choices.name!r} has no field of boxes (Detections) that could be used here; run a "
@@ -165,13 +238,18 @@ class Form:
             )
         if default not in fields:
             default = fields[0] if len(fields) == 1 else None
-        chosen = self.pick(name, label, fields, default, help)
-        if chosen is not None and chosen not in fields:  # deleted while the form is open
-            self.refuse(f"field {chosen!r} is not in the dataset any more; choose another one", name)
-            raise MissingError(f"field {chosen!r} is not in the dataset any more; choose another one")
-        if chosen is None:
-            raise MissingError(f"choose {label[:1].lower()}{label[1:]}")
-        return chosen
+        return self.pick(name, label, fields, default, help)
+
+    def tracks(self, name: str = "out", label: str = "Tracks") -> str:
+        """The field of tracks that is meant; asked for only where there are several.
+
+        Raises:
+            MissingError: if nothing is labelled yet.
+        """
+        fields = self.choices.track_fields
+        if not fields:
+            raise MissingError(f"dataset {self.choices.name!r} has no tracks of ours yet; label tracks first")
+        return fields[0] if len(fields) == 1 else self.pick(name, label, fields, self.choices.out)
 
     def target(self) -> SampleCollection:
         """The videos that are meant: the whole dataset, the view, or the selected samples; whole videos always.
@@ -181,6 +259,7 @@ class Form:
         Raises:
             InputError: if no video is there.
         """
+        self.choices  # noqa: B018 (says what is wrong with the dataset before anything of the view)
         return target_of(self.ctx)
 
     def _now(self, name: str, default: Any) -> Any:
@@ -208,8 +287,10 @@ def dataset_of(ctx: ExecutionContext) -> Any:
     """
     try:
         dataset = ctx.dataset
-    except ValueError as error:  # FiftyOne's own for one that is not there
-        raise MissingError(f"{error}; open another dataset") from error
+    except PyMongoError:
+        raise
+    except Exception as error:  # it is not there any more, or FiftyOne cannot read it
+        raise MissingError(f"{' '.join(str(error).split())}; open another dataset") from error
     if dataset is None:
         raise MissingError("no dataset is open; open one first")
     return dataset
@@ -220,8 +301,15 @@ def target_of(ctx: ExecutionContext) -> SampleCollection:
 
     Raises:
         MissingError: if no dataset is open.
-        InputError: if no video is there.
+        InputError: if no video is there, or the view cannot be used any more.
     """
     from ...integrations.fiftyone_.choices import whole_videos
 
-    return whole_videos(dataset_of(ctx), ctx.target_view())
+    dataset = dataset_of(ctx)
+    try:
+        return whole_videos(dataset, ctx.target_view())
+    except (PyMongoError, SpamPluginError):
+        raise
+    except Exception as error:  # e.g. of a field that was deleted
+        why = " ".join(str(error).split())
+        raise InputError(f"the view that is open cannot be used ({why}); clear it, and try again") from error

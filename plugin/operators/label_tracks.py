@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .base import SpamOperator
-from .forms import Form, choices_of, target_of
+from .base import SpamOperator, show_fields
+from .forms import NONE, Form, choices_of, target_of
 from .live import Tell, parts
 
 if TYPE_CHECKING:
@@ -24,21 +25,27 @@ class LabelTracks(SpamOperator):
 
     def form(self, form: Form) -> None:
         """Which boxes, where the tracks go, and what will happen."""
-        choices = form.choices
+        view, choices = form.target(), form.choices
         candidates = form.boxes(
-            "candidates", "The detector's boxes", choices.candidates, "Boxes with their confidence; none is changed"
-        )
-        out = form.text("out", "Field for the tracks", choices.out, "What was labelled there before is replaced, never a person's box")
+            "candidates", "The detector's boxes", choices.candidates, "Boxes with their confidence; none is changed",
+            choices.foreign_fields,
+        )  # fmt: skip
+        out = form.text(
+            "out", "Field for the tracks", choices.out,
+            "What a model has written there is replaced, a person's box never", required=True,
+        )  # fmt: skip
+        with form.refusing("out"):
+            choices.check_out(candidates, out)
         embeddings = choices.vectors(candidates)
         if embeddings:
             form.pick(
-                "embeddings", "Appearance", ["", *embeddings], "", "Vectors that say how a box looks",
-                {"": "do not use"}, required=False,
+                "embeddings", "Appearance", [NONE, *embeddings], NONE, "Vectors that say how a box looks",
+                {NONE: "do not use"},
             )  # fmt: skip
         form.switch("fast", "Fast: one pass instead of three that must agree")
         form.switch("skip_bad", "Leave out boxes and videos that cannot be used, instead of refusing")
-        choices.check_out(candidates, out)
-        form.say("preview", choices.preview(form.target(), candidates))
+        with form.refusing("candidates"):
+            form.say("preview", choices.preview(view, candidates))
 
     def seconds(self, ctx: ExecutionContext) -> float:
         """From the number of boxes, and how fast the last run was."""
@@ -46,22 +53,38 @@ class LabelTracks(SpamOperator):
         field = ctx.params.get("candidates") or choices.candidates
         return choices.seconds(choices.count(target_of(ctx), field)[1]) if field else 0.0
 
+    def fits(self, ctx: ExecutionContext) -> bool:
+        """Where boxes wait for tracks, or people have said something since these were made."""
+        choices = choices_of(ctx)
+        if not choices.track_fields:
+            return bool(choices.candidate_fields)
+        return choices.candidates is not None and choices.has_new_answers()
+
     def run(self, ctx: ExecutionContext, tell: Tell) -> dict[str, Any]:
         """Labels, and says what came out."""
+        tell(0.0, "loading the model")
         from ...integrations.fiftyone_ import api
+        from ...integrations.fiftyone_.choices import plural
         from ...models.spam import LabelSettings
 
         params, choices = ctx.params, choices_of(ctx)
+        embeddings = params.get("embeddings") or NONE
         step = parts(tell, ("reading", 1), ("labelling", 4))
+        out = params.get("out") or choices.out
         report = api.label(
-            target_of(ctx), params.get("candidates") or choices.candidates, out=params.get("out") or choices.out,
-            embeddings=params.get("embeddings") or None, model=choices.model,
+            target_of(ctx), params.get("candidates") or choices.candidates or "candidates", out=out,
+            embeddings=None if embeddings == NONE else embeddings, model=choices.model,
             settings=LabelSettings(consensus=not params.get("fast")), skip_bad=bool(params.get("skip_bad")),
             progress=lambda at: step(at.stage, at.done, at.total, at.video),
         )  # fmt: skip
         whole = report.as_dict()["overall"]
-        said = f"{whole['boxes']:,} boxes in {whole['tracks']:,} tracks, in {whole['videos']:,} videos"
-        left = sum(report.left_out.values())
-        if left or report.skipped:
-            said += f"; left out: {left:,} boxes, {len(report.skipped)} videos"
-        return {"said": said, **whole}
+        videos = f"{whole['videos']:,} {plural(whole['videos'], 'video')}"
+        said = f"{whole['boxes']:,} boxes in {whole['tracks']:,} {plural(whole['tracks'], 'track')}, in {videos}"
+        left = [f"left out {count:,} boxes: {reason}" for reason, count in report.left_out.items()]
+        skipped = [f"left out video {name!r}: {why}" for name, why in report.skipped.items()]
+        return {**whole, "said": said, "out": out, "problems": [*skipped, *left, *report.problems]}
+
+    def after(self, ctx: ExecutionContext, result: dict[str, Any]) -> Iterator[Any]:
+        """Shows the tracks."""
+        prefix = choices_of(ctx).prefix
+        yield from show_fields(ctx, prefix + result["out"])

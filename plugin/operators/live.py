@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 Tell = Callable[[float, str], None]  # share that is done, in [0, 1], and what is being done
+
+PACE_SECONDS = 0.5  # between two steps that are written to the database
 
 
 class Live(Generic[T]):
@@ -30,12 +33,14 @@ class Live(Generic[T]):
         """Starts the work; yields the last step whenever there is a new one, and ends with the work."""
         threading.Thread(target=self._run, name="spam-plugin operator", daemon=False).start()
         while (step := self._steps.get()) is not None:
+            is_over = False
             while not self._steps.empty():  # only the last one counts
                 later = self._steps.get()
-                if later is None:
-                    return
-                step = later
+                is_over = later is None
+                step = step if later is None else later
             yield step
+            if is_over:
+                return
 
     def result(self) -> T:
         """What the work has returned; what it raised is raised here."""
@@ -52,8 +57,29 @@ class Live(Generic[T]):
             self._steps.put(None)
 
 
+def paced(tell: Tell, seconds: float = PACE_SECONDS) -> Tell:
+    """Passes on the first step, the last one, and between them no more than one in so many seconds.
+
+    Args:
+        tell: told these.
+        seconds: from one to the next.
+    """
+    last = float("-inf")
+
+    def step(share: float, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if share >= 1 or now - last >= seconds:
+            last = now
+            tell(share, what)
+
+    return step
+
+
 def parts(tell: Tell, *shares: tuple[str, float]) -> Callable[[str, int, int, str], None]:
     """Steps of several stages as one share: told (stage, how many are done, of how many, which).
+
+    A stage that is not among them, and one that begins again, leaves the share where it is: a bar does not go back.
 
     Args:
         tell: told the whole.
@@ -64,10 +90,13 @@ def parts(tell: Tell, *shares: tuple[str, float]) -> Callable[[str, int, int, st
     for stage, share in shares:
         begin[stage] = (at / whole, share / whole)
         at += share
+    reached = 0.0
 
     def step(stage: str, done: int, total: int, which: str) -> None:
-        start, share = begin.get(stage, (0.0, 1.0))
-        tell(start + share * done / max(total, 1), f"{stage}: {done} of {total}" + (f", {which}" if which else ""))
+        nonlocal reached
+        start, share = begin.get(stage, (reached, 0.0))
+        reached = max(reached, start + share * min(done / max(total, 1), 1.0))
+        tell(reached, f"{stage}: {done:,} of {total:,}" + (f", {which}" if which else ""))
 
     return step
 
