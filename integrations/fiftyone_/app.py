@@ -40,7 +40,7 @@ _SERVER = """if True:
 """
 _PATIENCE = 120.0  # seconds until a server that says nothing is given up: a laptop that has just been started is slow
 _STEP = 0.2
-_GRACE = 8.0  # seconds to end in
+_GRACE = 20.0  # seconds to end in: a worker ends its job first
 _WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -123,8 +123,8 @@ def warnings(linked: Linked, address: str) -> list[str]:
         )
     if address != LOOPBACK:
         found.append(
-            f"the App has no log-in: whoever reaches {address} can see and change all datasets; on a network that is "
-            "not yours alone, leave --address out and use --remote"
+            f"the App has no log-in: whoever reaches {address} can see and change all datasets, and read every file of "
+            "this machine that you can; on a network that is not yours alone, leave --address out and use --remote"
         )
     return found
 
