@@ -117,8 +117,9 @@ def run_job(job: str) -> None:
     from bson import ObjectId
     from fiftyone.operators.delegated import _execute_operator_in_child_process
 
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    logging.getLogger(__name__.partition(".")[0]).setLevel(logging.INFO)
+    ours = logging.getLogger(__name__.partition(".")[0])
+    ours.addHandler(logging.StreamHandler(sys.stderr))
+    ours.setLevel(logging.INFO)
     # Writes the result, unless the job was ended from outside meanwhile; ends all processes below, then this one.
     _execute_operator_in_child_process(ObjectId(job), log=True)
 

@@ -283,8 +283,8 @@ def _job(document: Any, dataset: str | None, roll: Roll | None) -> Job:
     share = status.progress if status is not None else None
     doing = status.label if status is not None and state in ("running", "lost") else None
     return Job(
-        id=str(document.id), operator=document.operator, label=document.label or document.operator, dataset=dataset,
-        state=state, progress=1.0 if state == "completed" else None if share is None else min(max(float(share), 0), 1),
+        id=str(document.id), operator=document.operator, label=_label(document), dataset=dataset, state=state,
+        progress=1.0 if state == "completed" else None if share is None else min(max(float(share), 0), 1),
         doing=doing or {"running": "starting", "queued": "waits for a worker"}.get(state, ""),
         queued=_moment(document.queued_at or document.scheduled_at), started=_moment(document.started_at),
         ended=_moment(document.completed_at or document.failed_at), error=error,
@@ -306,6 +306,12 @@ def _why_lost(document: Any, roll: Roll) -> str | None:
         return None
     last = roll.seen(token) or _moment(document.updated_at)
     return f"its worker ({name}) died" + (f" at {_said(last)}, or soon after" if last else "") + f"; {RUN_AGAIN}"
+
+
+def _label(document: Any) -> str:
+    """FiftyOne keeps the name of an operator for its label."""
+    name = document.operator.rpartition("/")[2]
+    return name.replace("_", " ") if document.label in (None, name, document.operator) else document.label
 
 
 def _error(document: Any) -> str:

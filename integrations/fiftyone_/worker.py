@@ -16,6 +16,7 @@ from fiftyone.factory import DelegatedOperationPagingParams, SortByField, SortDi
 from fiftyone.factory.repo_factory import RepositoryFactory
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
+from pymongo import timeout
 from pymongo.errors import PyMongoError
 
 from ...models.errors import SpamPluginError
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 1.0  # from one look whether a running job was cancelled to the next
 BEAT_SECONDS = 3.0  # from one sign of life to the next; the log is kept as often
+ANSWER_SECONDS = 10.0  # that the database has to answer, or it counts as away; its own 30 would keep a stop waiting
 SETTLE_SECONDS = 30.0  # from one search for jobs of dead workers to the next
 GRACE_SECONDS = 5.0  # for a process that has written its result to end by itself
 
@@ -119,7 +121,8 @@ class Loop:
         if not hasattr(self, "_presence"):
             return
         try:
-            self._presence.leave()
+            with timeout(ANSWER_SECONDS):
+                self._presence.leave()
         except PyMongoError as error:  # the process ends, and is told from a living one by that
             logger.warning("the worker could not be taken out of the list of workers: %s", error)
 
@@ -177,12 +180,13 @@ class Loop:
             if now < look:
                 continue
             try:
-                if now >= beat:
-                    self._presence.beat(name, str(document.id))
-                    self._ping(document.id)
-                    keep_log(str(document.id), child.log())
-                    beat = now + BEAT_SECONDS
-                state, own = self._state(document)
+                with timeout(ANSWER_SECONDS):
+                    if now >= beat:
+                        self._presence.beat(name, str(document.id))
+                        self._ping(document.id)
+                        keep_log(str(document.id), child.log())
+                        beat = now + BEAT_SECONDS
+                    state, own = self._state(document)
             except PyMongoError as error:
                 if not away:
                     self._tell(f"waits   the database does not answer ({type(error).__name__}); the job goes on")
@@ -217,13 +221,16 @@ class Loop:
         Raises:
             StoppedError: if the worker is asked to stop meanwhile.
         """
-        pause = 1.0
+        pause, told = 1.0, False
         while True:
             try:
-                return what()
+                with timeout(ANSWER_SECONDS):
+                    return what()
             except PyMongoError as error:
                 logger.debug("the database failed", exc_info=True)
-                self._tell(f"waits   the database does not answer ({type(error).__name__}); tries again")
+                if not told:
+                    self._tell(f"waits   the database does not answer ({type(error).__name__}); tries again")
+                told = True
                 if self._stop.wait(pause):
                     raise StoppedError from error
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -43,7 +43,8 @@ def command(ctx: click.Context, once: bool, every: float, dataset: str | None) -
 
     # FiftyOne writes what it has to say to standard output, which here belongs to the jobs.
     with contextlib.redirect_stdout(sys.stderr):
-        work = _import()
+        work, linking = _import()
+        linking.link()  # the processes of the jobs look for their operators among FiftyOne's plugins
         stop, came = work.Stop(), []
 
         def asked(number: int, frame: Any) -> None:
@@ -66,12 +67,12 @@ def command(ctx: click.Context, once: bool, every: float, dataset: str | None) -
 
 def _import() -> Any:
     try:
-        from ...integrations.fiftyone_ import worker
+        from ...integrations.fiftyone_ import linking, worker
     except ConnectionError as error:
         from ...models.errors import MissingError
 
         raise MissingError(f"FiftyOne's database does not answer; start it, then the worker ({error})") from error
-    return worker
+    return worker, linking
 
 
 @contextlib.contextmanager
