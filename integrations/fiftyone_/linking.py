@@ -25,7 +25,7 @@ NAME = "@spam-plugin/spam"
 FOLDER = "spam-plugin"
 HELP = "spam-plugin app"  # the command that makes the folder
 
-_PACKAGE = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[2]
 _MARK = '"""Made by "spam-plugin app", which keeps it up to date'
 _ENTRY = (
     _MARK
@@ -149,8 +149,8 @@ def excess(folder: Path) -> tuple[str, ...]:
 
 def _files() -> dict[str, bytes]:
     """What the folder holds."""
-    files = {"fiftyone.yml": (_PACKAGE / "fiftyone.yml").read_bytes(), "__init__.py": _ENTRY.encode()}
-    for asset in _assets(_PACKAGE):
+    files = {"fiftyone.yml": (PACKAGE / "fiftyone.yml").read_bytes(), "__init__.py": _ENTRY.encode()}
+    for asset in _assets(PACKAGE):
         files[f"assets/{asset.name}"] = asset.read_bytes()
     return files
 
