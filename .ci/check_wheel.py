@@ -13,7 +13,7 @@ ROOMS = ("engine", "integrations", "models", "plugin")
 def main(wheel: str) -> None:
     """Compare the names in ``wheel`` with the files of the rooms; exit with the difference if there is one."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    files = [ROOT / "__init__.py", ROOT / "fiftyone.yml"]
+    files = [ROOT / "__init__.py", ROOT / "fiftyone.yml", *(ROOT / "assets").iterdir()]
     for room in ROOMS:
         files += (ROOT / room).rglob("*.py")
         files += (path for path in (ROOT / room).rglob("weights/*") if path.suffix in {".safetensors", ".json", ".log"})

@@ -76,7 +76,7 @@ def draw(panel: types.Object, standing: Standing | None, refresh: Any) -> None:
         panel.view("stale", types.Warning(label="These numbers may be behind the labels: a run was interrupted."))
         panel.btn("refresh", label="Count again", on_click=refresh, variant="outlined")
     if standing.busy:
-        panel.view("busy", types.Notice(label=standing.busy))
+        panel.view("busy", types.Notice(label="Somebody, or a job, is changing these labels right now."))
     panel.plot(
         "histogram",
         layout=charts.layout("uncertainty of a box", "boxes", yaxis={"title": {"text": "boxes"}, "type": "log"}),

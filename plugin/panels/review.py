@@ -21,10 +21,7 @@ def draw(panel: types.Object, rows: Sequence[QueueRow], total: int, open_here: A
     more = "" if len(rows) >= total else f"; the first {len(rows)} are shown"
     panel.md(f"**{total:,} open questions**, most valuable first{more}", name="count")
     table = types.TableView()
-    for key, label in (
-        ("rank", "#"), ("name", "video"), ("frame", "frame"), ("text", "question"), ("gain", "boxes put right"),
-        ("cost", "clicks"),
-    ):  # fmt: skip
+    for key, label in (("rank", "#"), ("where", "where"), ("text", "question"), ("worth", "worth")):
         table.add_column(key, label=label)
     table.add_row_action("open_here", open_here, label="Open", icon="visibility", tooltip="Open the frame here")
     table.add_row_action("open_there", open_there, label="CVAT", icon="launch", tooltip="Open the job in CVAT")
@@ -36,8 +33,8 @@ def data(rows: Sequence[QueueRow]) -> dict[str, Any]:
     return {
         "queue": [
             {
-                "id": row.key, "rank": row.rank, "name": row.name, "frame": row.frame, "text": row.text,
-                "gain": round(row.gain, 1), "cost": row.cost,
+                "id": row.key, "rank": row.rank, "where": f"{row.name}, frame {row.frame}", "text": row.text,
+                "worth": f"{row.gain:.0f} boxes for {row.cost} {'click' if row.cost == 1 else 'clicks'}",
             }
             for row in rows
         ]

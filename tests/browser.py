@@ -1,0 +1,172 @@
+"""The FiftyOne App in a real Chromium, as a person uses it: presses, forms, pages of our panel, pictures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+PATIENCE = 90_000  # milliseconds; a busy machine needs them
+URI = "@spam-plugin/spam/"
+
+
+class AppPage:
+    """One window of the App.
+
+    Args:
+        page: of the browser.
+        pictures: folder that pictures go to.
+    """
+
+    def __init__(self, page: Page, pictures: Path) -> None:
+        self.page, self._pictures = page, pictures
+        self.errors: list[str] = []  # what the browser's console complains of
+        self._number = 0
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+
+    # --- where things are
+
+    @property
+    def form(self) -> Locator:
+        """The form that is open."""
+        return self.page.locator('[data-cy="operators-prompt-modal"]')
+
+    @property
+    def panel(self) -> Locator:
+        """Our panel beside the samples."""
+        return self.page.locator('[data-cy="panel-content-spam_panel"]').first
+
+    @property
+    def sample(self) -> Locator:
+        """The sample that is open."""
+        return self.page.locator('[data-cy="modal"]')
+
+    # --- what a person does
+
+    def press_toolbar(self, name: str) -> None:
+        """Presses the button of an operator above the samples, and sees its form."""
+        self.page.locator(f'[data-item-id="{URI}{name}"]').click()
+        self.form.wait_for()
+
+    def press_step(self, label: str) -> None:
+        """Presses a button of the panel's first page, and sees a form."""
+        self.panel.get_by_text(label, exact=True).click()
+        self.form.wait_for()
+
+    def browse(self, label: str) -> None:
+        """Finds an operator in the operator browser."""
+        self.page.keyboard.press("`")
+        search = '[data-cy="operators-browser-search"] input, input[data-cy="operators-browser-search"]'
+        self.page.locator(search).first.fill(label)
+        self.page.locator('[data-cy="operators-browser"]').get_by_text(label, exact=True).click()
+
+    def ready(self, button: str) -> Locator:
+        """Waits until a form can be sent; its button."""
+        found = self.form.get_by_role("button", name=re.compile(f"^{button}$", re.IGNORECASE))
+        expect(found).to_be_enabled(timeout=PATIENCE)
+        return found
+
+    def confirm(self, button: str) -> None:
+        """Presses the button of a form."""
+        self.ready(button).click()
+
+    def schedule(self, button: str) -> None:
+        """Asks a worker to do it, instead of the App's server."""
+        self.form.get_by_role("button", name=re.compile(f"^{button}$", re.IGNORECASE)).locator(
+            "xpath=following::button[1]"
+        ).click()
+        self.page.get_by_role("menuitem").filter(has_text=re.compile("schedule", re.IGNORECASE)).first.click()
+
+    def turn_to(self, page: str) -> None:
+        """Opens a page of the panel."""
+        self.panel.get_by_role("tab", name=page, exact=True).click()
+
+    def press_row(self, row: int, action: str) -> None:
+        """Presses an action of a row of the table that the panel shows; from 0."""
+        line = self.panel.locator("tbody tr").nth(row)
+        button = line.get_by_text(action, exact=True)
+        if not button.count():  # a narrow table has a menu instead
+            line.get_by_role("button").last.click()
+            button = self.page.get_by_role("menuitem").filter(has_text=re.compile(rf"^{action}$"))
+        button.first.click()
+
+    def click_at(self, where: Locator) -> None:
+        """Moves the mouse to the middle of something, and clicks."""
+        box = where.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(400)  # the chart has to see the mouse first
+        self.page.mouse.click(x, y)
+
+    @staticmethod
+    def time_of(frame: int, rate: float) -> re.Pattern[str]:
+        """What the player shows at a frame, counted from 1."""
+        hundredths = round(100 * (frame - 1) / rate)
+        return re.compile(rf"0:{hundredths // 100:02d}\.{hundredths % 100:02d} /")
+
+    def close_form(self) -> None:
+        """Closes what an operator shows when it is done."""
+        self.page.get_by_role("button", name="Done", exact=True).click()
+        expect(self.page.locator(".MuiDialog-root")).to_have_count(0, timeout=PATIENCE)
+
+    def close_sample(self) -> None:
+        """Closes the sample that is open."""
+        self.page.keyboard.press("Escape")
+        expect(self.sample).to_have_count(0, timeout=PATIENCE)
+
+    # --- what a person sees
+
+    def sees(self, words: str | re.Pattern[str], where: Locator | None = None) -> None:
+        """Waits until something can be read."""
+        expect((where or self.page.locator("body")).get_by_text(words).first).to_be_visible(timeout=PATIENCE)
+
+    def picture(self, name: str) -> Path:
+        """Takes a picture, numbered in the order of the steps."""
+        self._number += 1
+        path = self._pictures / f"{self._number:02d}-{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+
+@contextmanager
+def browser(url: str, dataset: str, pictures: Path, folder: Path) -> Iterator[AppPage]:
+    """A Chromium of its own, with a fresh profile, on one dataset of the App.
+
+    Args:
+        url: of the App.
+        dataset: that is opened.
+        pictures: folder that pictures go to.
+        folder: for the profile.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "needs a Chromium: apt-get install chromium"
+    pictures.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(folder / "profile"), executable_path=chromium, headless=True, args=FLAGS,
+            viewport={"width": 1900, "height": 1050},
+        )  # fmt: skip
+        try:
+            context.set_default_timeout(PATIENCE)
+            page = context.pages[0]
+            inside = ("data:", "blob:", url)
+            page.route("**/*", lambda r: r.continue_() if r.request.url.startswith(inside) else r.abort())
+            # A fresh profile is shown an advertisement whose backdrop takes all clicks.
+            context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
+            page.goto(f"{url}/datasets/{dataset}")
+            page.wait_for_selector('[data-cy="looker"]')
+            app = AppPage(page, pictures)
+            try:
+                yield app
+            except BaseException:
+                app.picture("failed")
+                raise
+        finally:
+            context.close()
