@@ -12,7 +12,7 @@ from ...engine.standing import OpenQuestions, QueueRow, VideoStanding, count_vid
 from ...models.columns import Source, Tracks
 from ...models.errors import InputError
 from .columns import SOURCE_NAMES, video_documents
-from .labels import without_cycles
+from .cycles import without_cycles
 from .videos import StoredVideo
 
 RANKS_KEPT = 1000  # of a round's questions those up to this rank are kept in the ledger,

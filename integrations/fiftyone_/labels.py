@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from ...models.columns import FARTHEST, Source, VideoInfo
 from ...models.errors import InputError
 from .attributes import UserAttributes
 from .columns import SOURCE_NAMES, four_columns, video_documents
+from .cycles import without_cycles
 from .track_fields import PIXEL_DECIMALS
 from .videos import StoredVideo
 
@@ -89,21 +88,6 @@ def read_labels(
         values=tuple([read.values[row] for row in chosen]) if attributes.kinds else (),
     )
     return ReadLabels(labels, frozenset(read.instance) - {""}, len(frame) - len(rows))
-
-
-@contextmanager
-def without_cycles() -> Iterator[None]:
-    """Spares Python the search for cycles while many values are made that have none; it takes longer than making them.
-
-    Two threads may be here at once: the one that came first ends it, which costs time and nothing else.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _Columns:

@@ -13,7 +13,7 @@ from ...engine.desk.labels import Patch, Put
 from ...models.columns import Source, VideoInfo
 from .attributes import UserAttributes, from_text
 from .columns import SOURCE_NAMES
-from .labels import without_cycles
+from .cycles import without_cycles
 from .raw import change_labels, detection_dict
 from .videos import StoredVideo
 

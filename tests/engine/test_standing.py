@@ -120,7 +120,8 @@ def test_answers_cost_what_the_simulated_person_paid(worlds, look):
     for seed, error in ((3, 0.0), (3, 0.4), (4, 0.0), (5, 0.0)):
         world = worlds(seed, num_frames=60, miss=0.3, false=2.0, spacing=40.0 * (seed - 2), noise=5.0)
         view = look(world)
-        unseen = world.truth.xyxy[world.truth.track_id == 0][10:30] + [600, -90, 600, -90]  # no candidate is there
+        # no candidate is there
+        unseen = world.truth.xyxy[world.truth.track_id == 0][10:30] + np.array([600, -90, 600, -90])
         truth = TruthTable(
             np.concatenate([world.truth.frame, np.arange(10, 30)]),
             np.concatenate([world.truth.track_id, np.full(20, 9)]),
