@@ -91,14 +91,19 @@ class Book:
         Raises:
             LostError: if this process held the lock, and another one has taken over meanwhile.
         """
-        self._lock.check()
         self.notes.add(_LOG, entry)
 
-    def fold(self) -> None:
-        """Puts the log into the note; only for who holds the lock, and for others nothing happens."""
-        if self._lock.is_held:
-            contents, names = self._read()
-            self._write(contents, names)
+    def fold(self) -> int:
+        """Puts the log into the note; only for who holds the lock, and for others nothing happens.
+
+        Returns:
+            how many videos it knows; 0 where nothing happened.
+        """
+        if not self._lock.is_held:
+            return 0
+        contents, names = self._read()
+        self._write(contents, names)
+        return len(contents.videos)
 
     def tidy(self) -> None:
         """Folds a log that has become long; if somebody is at work on the field, it waits for another time."""
@@ -122,4 +127,4 @@ class Book:
 
     @state.setter
     def state(self, values: Mapping[str, Any]) -> None:
-        self.notes.set(_STATE, dict(values))
+        self.notes.put(_STATE, dict(values))

@@ -88,11 +88,20 @@ class StoreNotes:
         Returns:
             its name.
         """
-        text = json.dumps(value)
         name = f"{prefix}{time.time_ns():020d}-{uuid4().hex[:12]}"
-        packed = {"zip": b64encode(zlib.compress(text.encode())).decode()}
-        self._store.set(name, {"json": text} if len(text) <= PLAIN_BYTES else packed)
+        self.put(name, value)
         return name
+
+    def put(self, key: str, value: Any) -> None:
+        """Writes a note that is always short; anybody may, as it looks at no parts of others.
+
+        Raises:
+            LostError: if this process held the lock, and another one has taken over meanwhile.
+        """
+        self._lock.check()
+        text = json.dumps(value)
+        packed = {"zip": b64encode(zlib.compress(text.encode())).decode()} if len(text) > PLAIN_BYTES else None
+        self._store.set(key, packed or {"json": text})
 
     def delete(self, key: str) -> None:
         """Forgets a note.

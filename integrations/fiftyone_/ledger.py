@@ -33,7 +33,8 @@ from .book import Book, Contents
 from .fields import OWNER, UNREVIEWED, OutputFields
 from .journal import SyncJournal
 
-ENTRIES_PER_FOLD = 400  # of the log, while labels are written
+ENTRIES_PER_FOLD = 400  # of the log, while labels are written: each is read one by one,
+VIDEOS_PER_ENTRY = 20  # but a book of very many videos takes long to write
 
 _STORE = "spam_plugin.ledger"
 _MODEL, _LAST = "model", "last"
@@ -54,7 +55,7 @@ class Ledger:
         self._journal = SyncJournal(dataset, out)
         store = ExecutionStore.create(f"{_STORE}.{out}", dataset._doc.id)
         self._book = Book(store, self._title, self._journal.lock)
-        self._told = 0  # entries since the last fold
+        self._told = self._videos = 0  # entries since the last fold, videos that it found
 
     # --- what the panel shows
 
@@ -140,11 +141,11 @@ class Ledger:
         """
         version = weights_version(DEFAULT_WEIGHTS if path is None else path)
         if path is None:
-            self._book.notes.delete(_MODEL)
+            self._book.notes.put(_MODEL, {})
             return version
         file = str(Path(path).absolute())
         self._book.add(models={version: {"path": file}})
-        self._book.notes.set(_MODEL, {"path": file, "version": version})
+        self._book.notes.put(_MODEL, {"path": file, "version": version})
         return version
 
     @property
@@ -232,13 +233,12 @@ class Ledger:
         """
         whole = report["overall"]
         speed = whole["candidates"] / whole["seconds"] if whole["seconds"] > 0 else None
-        self._book.notes.set(_LAST, {"candidates": candidates, "boxes_per_second": speed})
+        self._book.notes.put(_LAST, {"candidates": candidates, "boxes_per_second": speed})
         used: dict[str, Any] = {"used": time.time()}
         if weights is not None:
             used |= {"default": not weights, "path": str(Path(weights).absolute()) if weights else None}
         self._finish()
         self.note("label", models={version: used}, model_version=version)
-        self._book.fold()
 
     def finish_queries(self, estimates: Mapping[str, Any]) -> None:
         """A round of questions is asked.
@@ -249,7 +249,6 @@ class Ledger:
         wrong = estimates.get("wrong_boxes")
         self._finish()
         self.note("queries", wrong=Estimate(wrong["expected"], wrong["low"], wrong["high"]) if wrong else None)
-        self._book.fold()
 
     def note(self, kind: str, models: Mapping[str, Any] | None = None, **known: Any) -> None:
         """Notes that something was done, and how the field stands after it.
@@ -298,14 +297,14 @@ class Ledger:
         return self.standing()
 
     def _finish(self) -> None:
+        self._book.fold()
         self._book.state = {**self._book.state, "running": None}
 
     def _tell(self, **entry: Any) -> None:
         self._book.add(**entry)
         self._told += 1
-        if self._told >= ENTRIES_PER_FOLD:
-            self._book.fold()
-            self._told = 0
+        if self._told >= max(ENTRIES_PER_FOLD, self._videos // VIDEOS_PER_ENTRY):
+            self._videos, self._told = self._book.fold(), 0
 
     def _is_declared(self) -> bool:
         return self._dataset.get_field(self._prefix + self._fields.out) is not None
