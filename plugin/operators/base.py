@@ -10,7 +10,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from ...models.errors import InputError
-from .forms import Form, sentence
+from .forms import Form, sentence, share_choices
 from .live import Live, Tell, paced, plain
 
 if TYPE_CHECKING:
@@ -40,13 +40,14 @@ class SpamOperator(foo.Operator):
     LONG: ClassVar[bool] = False  # may take so long that a worker can be asked to do it
     RELOADS: ClassVar[bool] = False  # changes fields or samples that the App shows
     UNLISTED: ClassVar[bool] = False
+    CHANGES: ClassVar[bool] = True  # the form, with what is filled in; one that may be empty must not
     WINDOW: ClassVar[bool] = True  # tells what was done in a window; else in a line that goes by itself
 
     @property
     def config(self) -> foo.OperatorConfig:
         """What FiftyOne asks for."""
         return foo.OperatorConfig(
-            name=self.NAME, label=self.LABEL, description=self.HELP, icon=self.ICON or None, dynamic=True,
+            name=self.NAME, label=self.LABEL, description=self.HELP, icon=self.ICON or None, dynamic=self.CHANGES,
             execute_as_generator=True, allow_delegated_execution=self.LONG, unlisted=self.UNLISTED,
             resolve_execution_options_on_change=self.LONG,
         )  # fmt: skip
@@ -113,6 +114,7 @@ class SpamOperator(foo.Operator):
         """Where the button is."""
         if not self.IN_TOOLBAR:
             return None
+        share_choices(ctx)  # one request asks all operators for their buttons
         try:
             if not self.fits(ctx):
                 return None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ...integrations.fiftyone_.choices import Choices
 
+_SHARED = "spam_plugin.choices"  # among the parameters of a request, which all operators are given
 DATABASE_GONE = "the database does not answer; see that it runs (spam-plugin doctor), then try again"
 NONE = "-"  # the choice of nothing; no field or attribute has such a name
 
@@ -276,7 +277,20 @@ def choices_of(ctx: ExecutionContext) -> Choices:
     """
     from ...integrations.fiftyone_.choices import Choices
 
-    return Choices(dataset_of(ctx))
+    shared = ctx.request_params.get(_SHARED)
+    if shared is None:
+        return Choices(dataset_of(ctx))
+    if not shared:
+        shared.append(Choices(dataset_of(ctx)))
+    return shared[0]
+
+
+def share_choices(ctx: ExecutionContext) -> None:
+    """Lets all that are asked within one request look at the same dataset, once: FiftyOne loads it anew for each.
+
+    Only for requests that change nothing.
+    """
+    ctx.request_params.setdefault(_SHARED, [])
 
 
 def dataset_of(ctx: ExecutionContext) -> Any:
