@@ -161,7 +161,7 @@ def parts(times: dict[tuple[str, Server], list[float]], rounds: int) -> list[str
             )  # fmt: skip
     head = ("request", "cache", "without, ms", "with, ms", "with, 95th percentile", "added, ms")
     return [
-        " ".join((__doc__ or "").split("\n\n")[-1].split()),
+        " ".join((__doc__ or "").split("\n\n")[-1].replace("``", "`").split()),
         f"Medians of {rounds} requests of each kind to each server.",
         table(head, rows),
         f"At most {most:.0f} ms are added; allowed are {MOST:.0f}.",

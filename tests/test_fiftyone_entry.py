@@ -74,6 +74,38 @@ def test_fiftyone_loads_the_linked_folder_and_no_module_exists_twice(tmp_path, b
     assert "spam" not in done.stderr, done.stderr
 
 
+def test_fiftyone_yml_lists_every_operator_and_panel_and_all_of_them_register():
+    """FiftyOne registers in silence only what is in both places; a row that is missing in one is a dead button."""
+    import yaml
+    from fiftyone.operators.panel import Panel
+    from fiftyone.plugins.context import PluginContext
+    from fiftyone.plugins.definitions import PluginDefinition
+
+    from spam_plugin.plugin.operators import OPERATORS
+
+    told = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
+    for kind in ("operators", "panels"):
+        assert len(told[kind]) == len(set(told[kind])), kind
+    classes = [
+        getattr(importlib.import_module(f"spam_plugin.plugin.operators.{file}"), name) for file, name in OPERATORS
+    ]
+    assert [one.NAME for one in classes] == [file for file, _ in OPERATORS], "an operator is named as its file"
+    files = {path.stem for path in (ROOT / "plugin" / "operators").glob("*.py")}
+    assert {file for file, _ in OPERATORS} <= files
+    context = PluginContext(PluginDefinition.from_disk(str(ROOT / "fiftyone.yml")))
+    context.register_all()
+    assert context.errors == []
+    panels = {one.name for one in context.instances if isinstance(one, Panel)}
+    assert panels == set(told["panels"])
+    assert {one.name for one in context.instances} - panels == set(told["operators"]) == {one.NAME for one in classes}
+    assert {one.uri for one in context.instances} == {
+        f"@spam-plugin/spam/{name}" for name in (*told["operators"], *told["panels"])
+    }
+    for one in context.instances:
+        icon = one.config.icon
+        assert not icon or (ROOT / icon.lstrip("/")).is_file(), f"{one.name}: no icon {icon}"
+
+
 @pytest.fixture
 def entry():
     """The root file as FiftyOne has it: executed under a name that is not the package's."""
