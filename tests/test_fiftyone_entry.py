@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import spam_plugin
+from spam_plugin.plugin.operators import OPERATORS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,8 +83,6 @@ def test_fiftyone_yml_lists_every_operator_and_panel_and_all_of_them_register():
     from fiftyone.plugins.context import PluginContext
     from fiftyone.plugins.definitions import PluginDefinition
 
-    from spam_plugin.plugin.operators import OPERATORS
-
     told = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
     for kind in ("operators", "panels"):
         assert len(told[kind]) == len(set(told[kind])), kind
@@ -117,7 +117,10 @@ def entry():
 
 def test_the_entry_hands_over_to_the_package_that_is_already_loaded(entry):
     assert entry._the_one_package() is spam_plugin
-    assert entry.register(None) is None
+    registered = []
+    entry.register(SimpleNamespace(register=registered.append))
+    assert {one.__module__.partition(".")[0] for one in registered} == {"spam_plugin"}
+    assert len(registered) == len(OPERATORS) + 1
 
 
 def test_the_entry_imports_an_installed_package(entry, monkeypatch):
