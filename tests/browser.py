@@ -93,7 +93,7 @@ class AppPage:
         button = line.get_by_text(action, exact=True)
         if not button.count():  # a narrow table has a menu instead
             line.get_by_role("button").last.click()
-            button = self.page.get_by_role("menuitem").filter(has_text=re.compile(rf"^{action}$"))
+            button = self.page.get_by_role("menu").get_by_text(action, exact=True)
         button.first.click()
 
     def click_at(self, where: Locator) -> None:
@@ -162,11 +162,6 @@ def browser(url: str, dataset: str, pictures: Path, folder: Path) -> Iterator[Ap
             context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
             page.goto(f"{url}/datasets/{dataset}")
             page.wait_for_selector('[data-cy="looker"]')
-            app = AppPage(page, pictures)
-            try:
-                yield app
-            except BaseException:
-                app.picture("failed")
-                raise
+            yield AppPage(page, pictures)
         finally:
             context.close()

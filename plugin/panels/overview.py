@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fiftyone.operators import types
@@ -9,7 +10,7 @@ from fiftyone.operators import types
 from . import charts
 
 if TYPE_CHECKING:
-    from ...engine.standing import Standing
+    from ...engine.standing import Round, Standing
 
 URI = "@spam-plugin/spam/"
 
@@ -48,21 +49,22 @@ def lines(standing: Standing) -> str:
     return "\n\n".join(f"{name}: {text}" for name, text in rows)
 
 
-def next_step(standing: Standing | None) -> str:
+def next_step(standing: Standing | None, rounds: Sequence[Round]) -> str:
     """Name of the operator that is the next natural step."""
-    if standing is None or standing.unlabelled:
-        return "label_tracks"
+    labelled = next((one.clicks for one in reversed(rounds) if one.kind == "label"), 0)
+    if standing is None or standing.unlabelled or standing.clicks_spent > labelled:
+        return "label_tracks"  # what people have said since is not in the labels of other tracks yet
     return "sync_cvat" if standing.open_queries else "choose_review"
 
 
-def draw(panel: types.Object, standing: Standing | None, refresh: Any) -> None:
+def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round], refresh: Any) -> None:
     """Puts the page into the panel."""
     if standing is None:
         panel.md("Nothing is labelled yet. The first step is **Label tracks**.", name="standing")
     else:
         panel.md(lines(standing), name="standing")
     row = panel.h_stack("steps", gap=2)
-    first = next_step(standing)
+    first = next_step(standing, rounds)
     for name, label in (("label_tracks", "Label tracks"), ("choose_review", "Choose questions"), ("sync_cvat", "Sync")):
         if standing is None and name != "label_tracks":
             continue

@@ -200,7 +200,7 @@ class SpamPanel(foo.Panel):
                        on_change=self.choose_field)  # fmt: skip
         ledger = self._ledger(ctx)
         if page == "overview":
-            overview.draw(panel, ledger.standing(), self.refresh)
+            overview.draw(panel, ledger.standing(), ledger.rounds(), self.refresh)
         elif page == "review":
             standing = ledger.standing()
             total = standing.open_queries if standing else 0

@@ -11,8 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -24,8 +24,18 @@ from cvat_server import CvatServer
 if TYPE_CHECKING:
     import fiftyone as fo
 
+FAILED = pytest.StashKey[bool]()
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = Path(os.environ.get("SPAM_TEST_PICTURES", ROOT / "out" / "e2e"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Notes that a test has failed, so that what the browser shows then is kept."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -101,14 +111,17 @@ def open_app(
     dataset: fo.Dataset, cvat: CvatServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., AppPage]]:
     """A function that starts the App on the dataset and opens it in a browser; both end with the test."""
-    from contextlib import ExitStack
-
     with ExitStack() as ends:
 
         def start(*more: str, **environment: str) -> AppPage:
             access = {"CVAT_URL": cvat.url, "CVAT_USERNAME": cvat.username, "CVAT_PASSWORD": cvat.password}
             app = ends.enter_context(spam_plugin_app(dataset.name, tmp_path, *more, **access, **environment))
             pictures = PICTURES / request.node.name
-            return ends.enter_context(browser(app.url, dataset.name, pictures, tmp_path))
+            opened.append(ends.enter_context(browser(app.url, dataset.name, pictures, tmp_path)))
+            return opened[-1]
 
+        opened: list[AppPage] = []
         yield start
+        if request.node.stash.get(FAILED, False):
+            for app in opened:
+                app.picture("failed")

@@ -8,11 +8,19 @@ from cvat_reviewer import Api
 from cvat_reviewer.data import read_tracks
 from cvat_reviewer.hand import Hand
 
+WIDTH, HEIGHT = 480, 270  # of the rendered videos
+
 
 def tracks(dataset):
     """Boxes of each video in the field of tracks."""
     dataset.reload()
     return {sample: read_tracks(dataset, sample) for sample in dataset.values("id")}
+
+
+def kept(moved, labels):
+    """Whether a person's box is where it was dragged to."""
+    human = [box["bounding_box"] for boxes in labels.values() for box in boxes if box["source"] == "human"]
+    return any(abs(x * WIDTH - moved[0]) < 0.01 and abs(y * HEIGHT - moved[1]) < 0.01 for x, y, *_ in human)
 
 
 def test_from_an_imported_dataset_to_corrected_labels(open_app, dataset, cvat):
@@ -53,7 +61,7 @@ def test_from_an_imported_dataset_to_corrected_labels(open_app, dataset, cvat):
     app.ready("Synchronise")
     app.picture("sync-form")
     app.confirm("Synchronise")
-    app.sees(re.compile("pushed|sent", re.IGNORECASE))
+    app.sees(re.compile("1 project made, 2 tasks made"))
     app.close_form()
     app.picture("sent")
     assert len(cvat.projects()) == 1
@@ -70,10 +78,24 @@ def test_from_an_imported_dataset_to_corrected_labels(open_app, dataset, cvat):
 
     app.press_step("Sync")
     app.confirm("Synchronise")
-    app.sees(re.compile("pulled|back", re.IGNORECASE))
+    app.sees(re.compile("[1-9] jobs? pulled"))
     app.close_form()
-    human = [box for boxes in tracks(dataset).values() for box in boxes if box["source"] == "human"]
-    assert any(abs(box["bounding_box"][0] * 480 - moved[0]) < 0.01 for box in human)
+    assert kept(moved, tracks(dataset))
     app.sees(re.compile(r"[1-9]\d* seen by people"), app.panel)
     app.picture("corrected")
+
+    # Labelled again, the labels keep to what the person said; the round is judged, and the task can be opened.
+    app.press_step("Label tracks")
+    app.confirm("Label")
+    app.sees(re.compile(r"boxes in \d+ tracks"))
+    app.close_form()
+    assert kept(moved, tracks(dataset))
+    app.browse("SPAM: evaluate tracks")
+    app.confirm("Evaluate")
+    app.sees(re.compile(r"HOTA \d"))
+    app.close_form()
+    app.turn_to("Rounds")
+    app.sees("boxes right, estimated", app.panel)
+    app.sees(re.compile(r"HOTA \d+\.\d, IDF1"), app.panel)
+    app.picture("rounds")
     assert not [text for text in app.errors if "Error" in text and "ERR_FAILED" not in text]

@@ -46,7 +46,9 @@ def test_the_queue_shows_the_most_valuable_questions_and_opens_their_frames(pane
 
     shown = panel("turn", asked, value="review")
     rows = Ledger(asked, "spam_tracks").queue(30)
-    assert [row["text"] for row in shown.data["queue"]] == [row.text for row in rows]
+    assert [row["text"] for row in shown.data["queue"]] == [
+        f"{row.name}, frame {row.frame}: {row.text}" for row in rows
+    ]
     assert [row["rank"] for row in shown.data["queue"]] == sorted(row["rank"] for row in shown.data["queue"])
     shown = panel("open_here", asked, row=1)
     assert named(shown, "open_sample") == [{"id": str(asked.first().id), "group_id": None}]
@@ -134,3 +136,24 @@ def test_when_the_database_does_not_answer_the_panel_says_so_in_a_sentence(panel
     shown = panel("tick", labelled)
     assert any("the database does not answer" in text for text in shown.said)
     assert not any("Errno" in text for text in shown.said)
+
+
+def test_the_next_step_is_to_label_again_when_people_have_said_something(panel, asked):
+    from spam_plugin.engine.answers import Answer, Verdict
+    from spam_plugin.integrations.fiftyone_ import api
+    from spam_plugin.integrations.fiftyone_.queries import load_queries
+    from spam_plugin.plugin.panels.overview import next_step
+
+    def step():
+        from spam_plugin.integrations.fiftyone_.ledger import Ledger
+
+        ledger = Ledger(asked, "spam_tracks")
+        return next_step(ledger.standing(), ledger.rounds())
+
+    assert next_step(None, ()) == "label_tracks"
+    assert step() == "sync_cvat"
+    query = next(one for one in load_queries(asked, "spam_tracks") if one.boxes)
+    api.answer(asked, [Answer(query.video, Verdict.INVALID, query.boxes, source="anna", query=query.key)])
+    assert step() == "label_tracks"
+    api.label(asked, progress=False)
+    assert step() == "sync_cvat"
