@@ -156,8 +156,8 @@ def _files() -> dict[str, bytes]:
 
 
 def _assets(folder: Path) -> list[Path]:
-    """Icons, and what runs in the browser."""
-    return sorted(path for path in (folder / "assets").glob("*") if path.suffix in (".svg", ".js"))
+    """Icons, and what runs in the browser. Hidden files are on their way: another process is about to rename them."""
+    return sorted(path for path in (folder / "assets").glob("[!.]*") if path.suffix in (".svg", ".js"))
 
 
 def _stale(folder: Path) -> Iterator[tuple[Path, bytes | None]]:
