@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 
 import fiftyone as fo
@@ -66,20 +66,21 @@ class AnswerBook:
                 part = own[start : start + _PER_ENTRY]
                 name = blake2b("".join(answer.key for answer in part).encode(), digest_size=12).hexdigest()
                 self._store.set(f"{video}/{name}", {"answers": [answer.as_dict() for answer in part]})
-        if fresh:
-            kept = self.by_video()
-            Ledger(self._dataset, self._out).spent({video: count_clicks(kept[video]) for video in by_video})
+        if answers:  # also if none is new: a call that was killed may have got as far as keeping them
+            kept = self.by_video({answer.video for answer in answers})
+            Ledger(self._dataset, self._out).spent({video: count_clicks(said) for video, said in kept.items()})
         return len(fresh)
 
     def of(self, video: str) -> tuple[Answer, ...]:
         """All answers about one video, in an order that does not depend on when they came in."""
         return self._read([key for key in self._store.list_keys() if key.startswith(f"{video}/")])
 
-    def by_video(self) -> dict[str, tuple[Answer, ...]]:
-        """Key of a video -> all answers about it."""
+    def by_video(self, videos: Collection[str] | None = None) -> dict[str, tuple[Answer, ...]]:
+        """Key of a video -> all answers about it; of these videos, or of all that have any."""
         keys: dict[str, list[str]] = defaultdict(list)
         for key in self._store.list_keys():
-            keys[key.split("/")[0]].append(key)
+            if videos is None or key.split("/")[0] in videos:
+                keys[key.split("/")[0]].append(key)
         return {video: self._read(own) for video, own in keys.items()}
 
     def all(self) -> tuple[Answer, ...]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Plain = dict[str, Any]
 JOURNAL, ANSWERS = "spam_plugin.sync.spam_tracks", "spam_plugin.answers.spam_tracks"
+LEDGER = "spam_plugin.ledger.spam_tracks"
 _LINK = re.compile(r"\[\d+\]\(\S+/tasks/\d+/jobs/(\d+)\)")
 
 
@@ -193,15 +194,34 @@ def _in_dataset(archive: Archive, known: set[str]) -> Iterator[str]:
 
 
 def _in_store(archive: Archive, known: set[str], names: Names) -> Iterator[str]:
+    ledger: Plain = {}
     for document in archive.documents("store"):
         store, key, value = (document.get(name) for name in ("store_name", "key", "value"))
-        if store == ANSWERS and key != "__store__":
+        if store == LEDGER and "json" in (value or {}):
+            ledger[key] = json.loads(value["json"])
+        elif store == ANSWERS and key != "__store__":
             for answer in value["answers"]:
                 yield _line("answer", answer)
         elif store == JOURNAL and "json" in (value or {}):
             yield from _note(key, json.loads(value["json"]), names)
         else:
             yield _line(f"store {store}, {key}", _plain(value, known))
+    yield from _in_ledger(ledger)
+
+
+def _in_ledger(notes: Plain) -> Iterator[str]:
+    """What is told of each video; who was interrupted has more rounds, and a log of another length says the same."""
+    from spam_plugin.integrations.fiftyone_.book import Contents
+
+    contents = Contents(**notes.pop("book", {}))
+    for key in sorted(notes):
+        if key.startswith("log/"):
+            contents.take(key, notes[key])
+        else:
+            yield _line(f"ledger, {key}", notes[key])
+    for key, values in contents.videos.items():
+        for name, value in values.items():
+            yield _line(f"ledger of {key}, {name}", value)
 
 
 def _note(key: str, value: Any, names: Names) -> Iterator[str]:
