@@ -6,6 +6,7 @@
   const { useRecoilCallback } = window.recoil;
   const EVERY = 200; // milliseconds from one look to the next
   const TRIES = 75; // a video may take a while until it is there
+  const STAYS = 4; // looks in a row that find it at the frame
 
   class JumpToFrame extends Operator {
     get config() {
@@ -23,12 +24,13 @@
     }
 
     async execute({ hooks, params }) {
-      for (let tries = 0; tries < TRIES; tries++) {
+      // A sample that was just opened has no player at first, then one that starts at the first frame once more.
+      for (let tries = 0, there = 0; tries < TRIES && there < STAYS; tries++) {
         const player = hooks.player();
         const state = player && player.state;
         if (state && state.loaded && player.seekToFrame && state.config.sampleId === params.sample) {
-          player.seekToFrame(params.frame);
-          return;
+          there = state.frameNumber === params.frame ? there + 1 : 0;
+          if (!there) player.seekToFrame(params.frame);
         }
         await new Promise((resolve) => setTimeout(resolve, EVERY));
       }

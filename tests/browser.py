@@ -56,7 +56,7 @@ class AppPage:
 
     def press_step(self, label: str) -> None:
         """Presses a button of the panel's first page, and sees a form."""
-        self.panel.get_by_text(label, exact=True).click()
+        self.panel.get_by_role("button", name=label, exact=True).click()
         self.form.wait_for()
 
     def browse(self, label: str) -> None:
@@ -82,6 +82,7 @@ class AppPage:
             "xpath=following::button[1]"
         ).click()
         self.page.get_by_role("menuitem").filter(has_text=re.compile("schedule", re.IGNORECASE)).first.click()
+        self.ready("Schedule").click()
 
     def turn_to(self, page: str) -> None:
         """Opens a page of the panel."""
@@ -98,8 +99,10 @@ class AppPage:
 
     def click_at(self, where: Locator) -> None:
         """Moves the mouse to the middle of something, and clicks."""
-        box = where.bounding_box()
-        assert box is not None
+        box = None
+        while box is None:  # what is drawn anew is gone for a moment
+            where.wait_for()
+            box = where.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x, y)
         self.page.wait_for_timeout(400)  # the chart has to see the mouse first
