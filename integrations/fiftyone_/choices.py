@@ -129,6 +129,11 @@ class Choices:
         return [name for name in self.box_fields if (self._schema[name].info or {}).get(OWNER) is None]
 
     @cached_property
+    def tracks_or_foreign(self) -> list[str]:
+        """Fields of boxes without those that go with tracks of ours, such as open questions."""
+        return [*self.track_fields, *self.foreign_fields]
+
+    @cached_property
     def candidate_fields(self) -> list[str]:
         """Fields of boxes that are neither ours nor the truth by their name."""
         return [name for name in self.foreign_fields if name not in _TRUTHS]
@@ -220,9 +225,14 @@ class Choices:
 
     def has_new_answers(self, out: str | None = None) -> bool:
         """Whether people have said something since the labels were made."""
-        rounds = Ledger(self.dataset, out or self.out).rounds()
-        last = {one.kind: one.when for one in rounds}
-        return last.get("answers", 0.0) > last.get("label", 0.0)
+        clicks, is_new = 0, False
+        for one in Ledger(self.dataset, out or self.out).rounds():
+            if one.kind == "label":
+                clicks, is_new = one.clicks, False
+            # A synchronisation may only have sent something; an answer that costs nothing comes with others that do.
+            elif one.kind == "answers" or one.clicks > clicks:
+                is_new = True
+        return is_new
 
     def has_open_questions(self, out: str | None = None) -> bool:
         """Whether any question waits for an answer."""

@@ -178,9 +178,10 @@ class SpamOperator(foo.Operator):
 
     def _run(self, ctx: ExecutionContext, tell: Tell) -> dict[str, Any]:
         """Looks at the form once more, as a field may be gone since it was filled in; then does the work."""
-        refused = self._form(ctx).refused
-        if refused is not None:
-            raise InputError(refused)
+        form = self._form(ctx)
+        if form.refused is not None:
+            raise InputError(form.refused)
+        form.fill()
         return plain(self.run(ctx, tell))
 
     def _live(self, ctx: ExecutionContext) -> Iterator[Any]:

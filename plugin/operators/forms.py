@@ -38,6 +38,8 @@ class UnfinishedError(Exception):
 class Form:
     """The form of one operator, made anew whenever something in it changes.
 
+    What is filled in from the start is not marked as required: the App would complain for a moment that it is missing.
+
     Args:
         ctx: FiftyOne's context: dataset, view, selection, and what has been filled in so far.
         title: of the form.
@@ -135,7 +137,7 @@ class Form:
         for value in values:
             view.add_choice(value, label=(names or {}).get(value, value))
         self._shown[name] = self._inputs.enum(
-            name, view.values(), label=label, description=help, default=default, required=True, view=view
+            name, view.values(), label=label, description=help, default=default, required=default is None, view=view
         )
         chosen = self._now(name, default)
         if chosen is None:
@@ -148,14 +150,18 @@ class Form:
     def several(
         self, name: str, label: str, values: Sequence[str], default: Sequence[str] = (), help: str = ""
     ) -> tuple[str, ...]:
-        """Any number of some values. Returns what is chosen now."""
+        """Any number of some values. Returns what is chosen now; one that is none of them is shown at the field."""
         view = types.DropdownView(multiple=True)
         for value in values:
             view.add_choice(value, label=value)
         self._shown[name] = self._inputs.list(
             name, types.String(), label=label, description=help, default=list(default), required=False, view=view
         )
-        return tuple(self._now(name, list(default)))
+        chosen = tuple(self._now(name, list(default)))
+        strange = [one for one in chosen if one not in values]  # the App lets people write their own
+        if strange:
+            self.refuse(f"{strange[0]!r} is none of: {', '.join(values)}", name)
+        return chosen
 
     def radio(
         self, name: str, label: str, names: Mapping[str, str], default: str, help: str = "",
@@ -166,23 +172,19 @@ class Form:
         for value, shown in names.items():
             view.add_choice(value, label=shown, description=(descriptions or {}).get(value))
         self._shown[name] = self._inputs.enum(
-            name, view.values(), label=label, description=help, default=default, required=True, view=view
+            name, view.values(), label=label, description=help, default=default, required=False, view=view
         )
         chosen = self._now(name, default)
         return chosen if chosen in names else default
 
     def text(self, name: str, label: str, default: str = "", help: str = "", required: bool = False) -> str:
-        """A line of text. Returns what is written now.
-
-        Raises:
-            UnfinishedError: while nothing is and something must be.
-        """
+        """A line of text. Returns what is written now; while nothing is that must be, the form cannot be sent."""
         self._shown[name] = self._inputs.str(
-            name, label=label, description=help, default=default or None, required=required
+            name, label=label, description=help, default=default or None, required=required and not default
         )
         written = str(self._now(name, default) or "").strip()
         if required and not written:
-            raise UnfinishedError(f"nothing is written for {label!r}")
+            self.refused = self.refused or f"nothing is written for {label!r}"
         return written
 
     def number(
@@ -195,7 +197,7 @@ class Form:
             UnfinishedError: while it is none, or out of its bounds; that is shown at the field.
         """
         self._shown[name] = self._inputs.float(
-            name, label=label, description=help, default=default, min=low, max=high, required=True,
+            name, label=label, description=help, default=default, min=low, max=high, required=False,
             **({"view": types.SliderView()} if slider else {}),
         )  # fmt: skip
         written = self._now(name, default)

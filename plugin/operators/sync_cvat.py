@@ -140,7 +140,7 @@ def access_of(ctx: ExecutionContext) -> Access:
     from ...models.errors import MissingError
 
     try:
-        return Access.from_environment({name: ctx.secrets[name] for name in SECRETS})
+        return Access.from_environment({name: ctx.secret(name) for name in SECRETS})
     except MissingError as error:
         raise MissingError(
             f"{error}. They are set in the environment of the App's server, and of workers, before these are started"

@@ -92,6 +92,44 @@ def quick(model, monkeypatch):
     return model
 
 
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A video file of the size and length of ``crossing``."""
+    import cv2
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("film") / "crossing.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (640, 480))
+    for _ in range(40):
+        writer.write(np.zeros((480, 640, 3), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def asked(crossing, film, model, quick):
+    """``crossing`` with tracks, a file, and a few open questions."""
+    return _ask(crossing, film, model)
+
+
+@pytest.fixture(scope="module")
+def asked_once(untouched, film, model):
+    """The same, for all tests of a file that leave it as it is."""
+    return _ask(untouched, film, model)
+
+
+def _ask(dataset, film, model):
+    from spam_plugin.integrations.fiftyone_ import api
+
+    sample = dataset.first()
+    sample.filepath = str(film)
+    sample.save()
+    api.label(dataset, model=model, progress=False)
+    api.queries(dataset, budget="9 clicks", model=model, progress=False)
+    dataset.reload()
+    return dataset
+
+
 @pytest.fixture
 def ops(plugins):
     """The operators of the plugin, as ``Ops``."""
@@ -132,12 +170,12 @@ class Ops:
         secrets = self.get(name)._plugin_secrets
         return ExecutionContext(asked, executor=Executor(), operator_uri=uri, required_secrets=secrets)
 
-    def form(self, name: str, dataset: Any, view: Any = None, request: Any = None, **params: Any) -> Shown:
+    def form(self, name: str, dataset: Any, /, view: Any = None, request: Any = None, **params: Any) -> Shown:
         """The form."""
         ctx = self.ctx(name, dataset, params, view, target="inputs", **(request or {}))
         return Shown.of(self.get(name).resolve_type(ctx, "inputs").to_json())
 
-    def live(self, name: str, dataset: Any, view: Any = None, request: Any = None, **params: Any) -> Lived:
+    def live(self, name: str, dataset: Any, /, view: Any = None, request: Any = None, **params: Any) -> Lived:
         """Runs it as the App does; steps through all that the App is told."""
         operator, ctx = self.get(name), self.ctx(name, dataset, params, view, **(request or {}))
         assert operator.resolve_input(ctx) is None  # nothing that FiftyOne could refuse with a traceback
@@ -149,7 +187,7 @@ class Ops:
         effects = [(uri, params) for uri, params in told[:-1] if uri != "set_progress"]
         return Lived(progress, effects, Shown.of(shown["outputs"]), shown["results"])
 
-    def script(self, name: str, dataset: Any, view: Any = None, **params: Any) -> Any:
+    def script(self, name: str, dataset: Any, /, view: Any = None, **params: Any) -> Any:
         """Runs it as a script does, and gives its result."""
         import fiftyone.operators as foo
 
@@ -158,18 +196,26 @@ class Ops:
             f"{PLUGIN}/{name}", ctx if view is None else {**ctx, "view": view}, params=params
         ).result
 
-    def job(self, name: str, dataset: Any, request: Any = None, **params: Any) -> Any:
-        """Queues it and lets a worker run it here; gives the job's document."""
+    def queue(self, name: str, dataset: Any, /, request: Any = None, **params: Any) -> Any:
+        """Schedules it as the App does; gives the job's id."""
         import fiftyone.operators as foo
+
+        asked = {"dataset": dataset, "selected_samples": [], **(request or {})}
+        queued = foo.execute_operator(f"{PLUGIN}/{name}", asked, params=params, request_delegation=True)
+        self.jobs.append(queued.result["id"])
+        return queued.result["id"]
+
+    def work(self, job: Any) -> Any:
+        """Has a worker run the job, here; gives the job's document."""
         from fiftyone.operators.delegated import DelegatedOperationService
 
-        queued = foo.execute_operator(
-            f"{PLUGIN}/{name}", {"dataset": dataset, **(request or {})}, params=params, request_delegation=True
-        )
         service = DelegatedOperationService()
-        self.jobs.append(queued.result["id"])
-        service.execute_operation(service.get(queued.result["id"]))
-        return service.get(queued.result["id"])
+        service.execute_operation(service.get(job))
+        return service.get(job)
+
+    def job(self, name: str, dataset: Any, /, request: Any = None, **params: Any) -> Any:
+        """Both."""
+        return self.work(self.queue(name, dataset, request, **params))
 
     def has_button(self, name: str, dataset: Any, view: Any = None, **request: Any) -> bool:
         """Whether its button is in the toolbar."""
