@@ -54,10 +54,10 @@ def prepare(name: str, video: str, field: str) -> str:
     """Show one field only, coloured by instance, and return the id of the sample to open."""
     import fiftyone as fo
 
-    from spam_plugin.integrations.demo import show_tracks
+    from spam_plugin.integrations.fiftyone_.looking import colour_by_track
 
     dataset = fo.load_dataset(name)
-    show_tracks(dataset, field)
+    colour_by_track(dataset, field)
     for sample_id, path in zip(*dataset.values(["id", "filepath"]), strict=True):
         if video in Path(path).name:
             return sample_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ..engine.ports import Labeller
 from ..models.errors import InputError, MissingError
 from ..models.synthetic.render import RenderSettings
 from .fiftyone_.api import Evaluation, embed, evaluate, label
+from .fiftyone_.looking import colour_by_track
 from .mot.importing import import_mot
 from .mot.rendered import Recording, write_rendered
 from .mot.sequence import find_sequences
@@ -122,7 +122,7 @@ def run_demo(
     )
     report(0.9, "evaluating")
     evaluation = evaluate(dataset, TRACKS, TRUTH, progress=False) if _has_truth(dataset) else None
-    show_tracks(dataset)
+    colour_by_track(dataset, TRACKS)
     result = _count(dataset, evaluation)
     report(1.0, "done")
     return result
@@ -159,16 +159,6 @@ def _render(recordings: tuple[Recording, ...], folder: Path, report: Progress) -
 def _has_truth(dataset: fo.Dataset) -> bool:
     path = f"frames.{TRUTH}.detections"
     return dataset.has_frame_field(TRUTH) and dataset.count(path) > 0
-
-
-def show_tracks(dataset: fo.Dataset, field: str = TRACKS) -> None:
-    """Let the App show a field of tracks alone, coloured by instance; a server that runs already may not notice."""
-    hues = (np.arange(30) * 0.381966) % 1  # golden angle: neighbours in the list differ most
-    shades = [colorsys.hsv_to_rgb(hue, 0.9, (1.0, 0.75, 0.55)[number % 3]) for number, hue in enumerate(hues)]
-    pool = ["#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades]
-    dataset.app_config.color_scheme = fo.ColorScheme(color_by="instance", color_pool=pool)
-    dataset.app_config.active_fields = fo.ActiveFields(paths=[f"frames.{field}"])
-    dataset.save()
 
 
 def _count(dataset: fo.Dataset, evaluation: Evaluation | None) -> DemoResult:
