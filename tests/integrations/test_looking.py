@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import fiftyone as fo
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ NUMBERS = ["track", "boxes", "max_uncertainty", "mean_uncertainty", "max_validit
 
 @pytest.fixture
 def two(video_dataset, world):
-    """Two labelled videos, ``a`` and ``b``; the car of ``b`` is in doubt in its frames 1 and 3, and at its link in 4."""
+    """Two labelled videos, ``a`` and ``b``; the car of ``b`` is in doubt in frames 1 and 3, and at its link in 4."""
     dataset = video_dataset(a=world.frames(), b=world.frames())
     api.label(dataset, model=world.Model(), progress=False)
     doubts = {1: ("uncertainty", 0.9), 3: ("uncertainty", 0.7), 4: ("link_uncertainty", 0.95)}
@@ -284,7 +286,7 @@ def test_spans_hold_all_frames_and_lie_apart(frames, least):
         assert first in frames
         assert last in frames
         assert last - first + 1 >= least
-    for (_, last), (first, _) in zip(spans, spans[1:], strict=False):
+    for (_, last), (first, _) in pairwise(spans):
         assert first - last > cutting.JOIN + 1
     whole = cutting.joined(np.array(sorted(frames), np.int64), 1)
     assert {frame for frame in frames for first, last in whole if first <= frame <= last} == frames
