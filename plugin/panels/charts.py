@@ -88,7 +88,8 @@ def layout(x: str, y: str, height: int = 240, **more: Any) -> dict[str, Any]:
     """A small chart with named axes and the legend above it."""
     return {
         "height": height, "margin": {"l": 60, "r": 20, "t": 30, "b": 45}, "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.05, "yanchor": "bottom"}, "xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}},
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.05, "yanchor": "bottom"},
+        "xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}},
         **more,
     }  # fmt: skip
 

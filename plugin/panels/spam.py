@@ -1,14 +1,15 @@
 """The panel "SPAM": where the dataset stands, what to ask a person next, what effort has brought, and jobs.
 
 Everything it shows was counted when it was written (``integrations.fiftyone_.ledger``), so it costs no scan of boxes.
-It looks again every few seconds, and sends only what has changed.
+It looks again every few seconds, and draws anew only if something has changed: a menu that is open would close.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import fiftyone.operators as foo
@@ -21,8 +22,9 @@ from . import charts, jobs, overview, review, rounds
 if TYPE_CHECKING:
     from fiftyone.operators.executor import ExecutionContext
 
+    from ...engine.standing import ModelVersion, QueueRow, Round, Standing
     from ...integrations.fiftyone_.choices import Choices
-    from ...integrations.fiftyone_.ledger import Ledger
+    from ...integrations.fiftyone_.jobs import Job
 
 PLUGIN = "@spam-plugin/spam"
 EVERY = 5000  # milliseconds between two looks
@@ -48,6 +50,58 @@ def told(method: Method) -> Method:
     return cast(Method, call)
 
 
+class Seen:
+    """What the pages show, each part read when it is first asked for.
+
+    Args:
+        choices: the dataset.
+        out: field of tracks that was chosen, or None.
+        job: id of the job whose log is shown, or None.
+    """
+
+    def __init__(self, choices: Choices, out: str | None, job: str | None) -> None:
+        from ...integrations.fiftyone_.ledger import Ledger
+
+        self.choices = choices
+        self.out = out if out in choices.track_fields else choices.out
+        self.ledger = Ledger(choices.dataset, self.out)
+        self._job = job
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """Where the field stands."""
+        return self.ledger.standing()
+
+    @cached_property
+    def rounds(self) -> list[Round]:
+        """What was done to it."""
+        return self.ledger.rounds()
+
+    @cached_property
+    def models(self) -> list[ModelVersion]:
+        """What labelled it."""
+        return self.ledger.models()
+
+    @cached_property
+    def queue(self) -> list[QueueRow]:
+        """The questions that are worth most."""
+        return self.ledger.queue(review.SHOWN)
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        """Jobs of the dataset, newest first."""
+        from ...integrations.fiftyone_.jobs import list_jobs
+
+        return list_jobs(self.choices.dataset, jobs.SHOWN)
+
+    @cached_property
+    def log(self) -> str | None:
+        """What the chosen job printed; None if none is chosen."""
+        from ...integrations.fiftyone_.jobs import job_log
+
+        return None if self._job is None else job_log(self._job) or "it has printed nothing"
+
+
 class SpamPanel(foo.Panel):
     """The panel."""
 
@@ -61,44 +115,46 @@ class SpamPanel(foo.Panel):
 
     # --- what FiftyOne calls
 
+    def execute(self, ctx: ExecutionContext) -> Any:
+        """Does what the browser asks for, and shows what has changed by it."""
+        method = ctx.params.get("__method__")
+        if method in (None, "on_startup"):
+            return self.on_startup(ctx)
+        ctx.event_args = ctx.params.get("event_args", {})
+        result = getattr(self, method)(ctx)
+        self.show(ctx, anew=method != "tick")
+        return result
+
     def on_load(self, ctx: ExecutionContext) -> None:
         """Opens the page that is meant: that of the video where one is open."""
         ctx.panel.state.set("page", "video" if ctx.current_sample else "overview")
-        self._look(ctx, anew=True)
 
     def on_change_dataset(self, ctx: ExecutionContext) -> None:
         """Another dataset is open."""
         ctx.panel.state.set({"page": "overview", "out": None, "job": None})
-        self._look(ctx, anew=True)
 
     def on_change_current_sample(self, ctx: ExecutionContext) -> None:
         """Another sample is open, or none."""
-        if ctx.panel.state.get("page") == "video":
-            if not ctx.current_sample:
-                ctx.panel.state.set("page", "overview")
-            self._look(ctx, anew=True)
+        if ctx.panel.state.get("page") == "video" and not ctx.current_sample:
+            ctx.panel.state.set("page", "overview")
 
     def tick(self, ctx: ExecutionContext) -> None:
         """Looks again."""
-        self._look(ctx)
 
     def turn(self, ctx: ExecutionContext) -> None:
         """Another page."""
         ctx.panel.state.set("page", str(ctx.params.get("value")))
-        self._look(ctx, anew=True)
 
     def choose_field(self, ctx: ExecutionContext) -> None:
         """Another field of tracks."""
         ctx.panel.state.set("out", str(ctx.params.get("value")))
-        self._look(ctx, anew=True)
 
     # --- what people press
 
     @told
     def refresh(self, ctx: ExecutionContext) -> None:
         """Counts again."""
-        self._ledger(ctx).refresh()
-        self._look(ctx, anew=True)
+        self._seen(ctx).ledger.refresh()
 
     @told
     def open_here(self, ctx: ExecutionContext) -> None:
@@ -114,7 +170,7 @@ class SpamPanel(foo.Panel):
         from ...integrations.cvat.links import link_of
 
         row, choices = self._row(ctx), choices_of(ctx)
-        link = link_of(choices.dataset, self._out(ctx, choices), row.video, row.frame - 1)
+        link = link_of(choices.dataset, self._seen(ctx).out, row.video, row.frame - 1)
         if link is None:
             raise MissingError(f"video {row.name!r} has no job in CVAT yet; sync with CVAT first")
         ctx.ops.notify(f"opening {link}")
@@ -133,19 +189,17 @@ class SpamPanel(foo.Panel):
     @told
     def use(self, ctx: ExecutionContext) -> None:
         """Chooses the model that the next labelling takes."""
-        ledger = self._ledger(ctx)
+        ledger = self._seen(ctx).ledger
         model = _at(ledger.models(), ctx)
         if not model.can_be_chosen:
             raise InputError(f"nobody told where the weights of {model.version!r} are; label once with their file")
         ledger.choose_model(model.path)
         ctx.ops.notify(f"the next labelling takes {model.version}", variant="success")
-        self._look(ctx, anew=True)
 
     @told
     def job_log(self, ctx: ExecutionContext) -> None:
         """Shows what a job printed."""
         ctx.panel.state.set("job", self._job(ctx).id)
-        self._look(ctx, anew=True)
 
     @told
     def job_cancel(self, ctx: ExecutionContext) -> None:
@@ -198,22 +252,19 @@ class SpamPanel(foo.Panel):
                 fields.add_choice(name, label=name)
             panel.enum("out", fields.values(), label="field of tracks", default=choices.out, view=fields,
                        on_change=self.choose_field)  # fmt: skip
-        ledger = self._ledger(ctx)
+        seen = self._seen(ctx)
         if page == "overview":
-            overview.draw(panel, ledger.standing(), ledger.rounds(), self.refresh)
+            overview.draw(panel, seen.standing, seen.rounds, self.refresh)
         elif page == "review":
-            standing = ledger.standing()
-            total = standing.open_queries if standing else 0
-            review.draw(panel, ledger.queue(review.SHOWN), total, self.open_here, self.open_there)
+            total = seen.standing.open_queries if seen.standing else 0
+            review.draw(panel, seen.queue, total, self.open_here, self.open_there)
         elif page == "rounds":
-            rounds.draw(panel, ledger.rounds(), ledger.models(), self.use)
+            rounds.draw(panel, seen.rounds, seen.models, self.use)
         elif page == "jobs":
-            from ...integrations.fiftyone_.jobs import job_log, list_jobs, workers
+            from ...integrations.fiftyone_.jobs import workers
 
-            shown = ctx.panel.state.get("job")
-            log = job_log(shown) if shown else None
             actions = {"log": self.job_log, "cancel": self.job_cancel, "fail": self.job_fail, "again": self.job_again}
-            jobs.draw(panel, list_jobs(choices.dataset, jobs.SHOWN), workers(), log, actions)
+            jobs.draw(panel, seen.jobs, workers(), seen.log, actions)
         elif ctx.current_sample:
             panel.md("Uncertainty by frame; **click** to go there.", name="hint")
             chart = charts.layout("frame", "uncertainty", 260, yaxis={"range": [0, 1.1]})
@@ -221,44 +272,43 @@ class SpamPanel(foo.Panel):
 
     # --- looking
 
-    def _look(self, ctx: ExecutionContext, anew: bool = False) -> None:
-        """Sends what the open page shows, if it has changed."""
+    def show(self, ctx: ExecutionContext, anew: bool = True) -> None:
+        """Sends what the open page shows, if it has changed or is to be drawn anew."""
+        ctx.spam_seen = None  # what was read before something was changed
         try:
             data = self._data(ctx)
         except Exception as error:
             if sentence(error) is None:
                 raise
-            return  # drawing says it
-        seen = str(hash(json.dumps(data, sort_keys=True)))
-        if anew or ctx.panel.state.get("seen") != seen:
-            ctx.panel.state.set("seen", seen)
-            for key, value in data.items():
-                ctx.panel.data.set(key, value)
+            data = {}  # drawing says it
+        drawn = self.render(ctx)
+        digest = blake2b(json.dumps([data, drawn.to_json()], sort_keys=True).encode(), digest_size=8).hexdigest()
+        if not anew and ctx.panel.state.get("seen") == digest:
+            return
+        ctx.panel.state.set("seen", digest)
+        for key, value in data.items():
+            ctx.panel.data.set(key, value)
+        ctx.ops.show_panel_output(drawn)
 
     def _data(self, ctx: ExecutionContext) -> dict[str, Any]:
-        page, ledger = self._page(ctx), self._ledger(ctx)
+        page, seen = self._page(ctx), self._seen(ctx)
         if page == "overview":
-            return overview.data(ledger.standing())
+            return overview.data(seen.standing)
         if page == "review":
-            return review.data(ledger.queue(review.SHOWN))
+            return review.data(seen.queue)
         if page == "rounds":
-            return rounds.data(ledger.rounds(), ledger.models())
+            return rounds.data(seen.rounds, seen.models)
         if page == "jobs":
-            from ...integrations.fiftyone_.jobs import job_log, list_jobs
-
-            shown = ctx.panel.state.get("job")
-            log = {"log": job_log(shown) or "it has printed nothing"} if shown else {}
-            return {**jobs.data(list_jobs(choices_of(ctx).dataset, jobs.SHOWN)), **log}
+            return {**jobs.data(seen.jobs), **({} if seen.log is None else {"log": seen.log})}
         return self._video_data(ctx)
 
     def _video_data(self, ctx: ExecutionContext) -> dict[str, Any]:
         from ...integrations.fiftyone_.timeline import read_timeline
 
-        choices = choices_of(ctx)
         if not ctx.current_sample:
             return {}
-        sample = _whole(ctx, str(ctx.current_sample))
-        timeline = read_timeline(choices.dataset, self._out(ctx, choices), sample)
+        seen = self._seen(ctx)
+        timeline = read_timeline(seen.choices.dataset, seen.out, _whole(ctx, str(ctx.current_sample)))
         ctx.panel.state.set("images", {str(at): one for at, one in (timeline.images or {}).items()})
         return {"timeline": charts.uncertainty_over_time(timeline)}
 
@@ -268,29 +318,23 @@ class SpamPanel(foo.Panel):
         page = ctx.panel.state.get("page") or "overview"
         return page if page in PAGES and (page != "video" or ctx.current_sample) else "overview"
 
-    def _out(self, ctx: ExecutionContext, choices: Choices) -> str:
-        chosen = ctx.panel.state.get("out")
-        return chosen if chosen in choices.track_fields else choices.out
-
-    def _ledger(self, ctx: ExecutionContext) -> Ledger:
-        from ...integrations.fiftyone_.ledger import Ledger
-
-        choices = choices_of(ctx)
-        return Ledger(choices.dataset, self._out(ctx, choices))
+    def _seen(self, ctx: ExecutionContext) -> Seen:
+        """What is read for one request, once; a context is asked for the dataset and gives a copy each time."""
+        seen = getattr(ctx, "spam_seen", None)
+        if seen is None:
+            seen = ctx.spam_seen = Seen(choices_of(ctx), ctx.panel.state.get("out"), ctx.panel.state.get("job"))
+        return seen
 
     def _row(self, ctx: ExecutionContext) -> Any:
-        return _at(self._ledger(ctx).queue(review.SHOWN), ctx)
+        return _at(self._seen(ctx).queue, ctx)
 
     def _job(self, ctx: ExecutionContext) -> Any:
-        from ...integrations.fiftyone_.jobs import list_jobs
-
-        return _at(list_jobs(choices_of(ctx).dataset, jobs.SHOWN), ctx)
+        return _at(self._seen(ctx).jobs, ctx)
 
     def _after_job(self, ctx: ExecutionContext, act: Callable[[str], Any], done: str) -> None:
         job = self._job(ctx)
         act(job.id)
         ctx.ops.notify(f"{job.label}: {done}", variant="success")
-        self._look(ctx, anew=True)
 
 
 def _at(rows: list[Any], ctx: ExecutionContext) -> Any:

@@ -27,7 +27,8 @@ def panel():
             "params": {"panel_id": "panel", "panel_state": state, **params},
         }
         ctx = ExecutionContext(request, executor=executor, operator_uri=shown.uri)
-        getattr(shown, method)(ctx)
+        request["params"]["__method__"] = method
+        shown.execute(ctx)
         drawn = shown.render(ctx)
         asked = [(one.operator_uri, one.params) for one in executor._requests]
         for uri, what in asked:
