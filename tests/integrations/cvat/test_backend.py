@@ -264,11 +264,12 @@ def test_without_credentials_it_says_which_are_needed(make_dataset):
 # --- the package's face
 
 
-def test_naming_the_backend_to_fiftyone_imports_neither_it_nor_what_it_needs():
+def test_registering_imports_neither_the_backend_nor_what_it_or_an_operator_needs():
     code = """if True:
         import sys
+        import types
         import spam_plugin
-        spam_plugin.register(None)
+        spam_plugin.register(types.SimpleNamespace(register=lambda kind: None))
         import fiftyone as fo
         print(fo.annotation_config.backends["spam_cvat"]["config_cls"])
         print(sorted({"torch", "cvat_sdk", "starlette", "spam_plugin.integrations.cvat.backend"} & set(sys.modules)))
