@@ -127,16 +127,17 @@ class SpamPanel(foo.Panel):
 
     def on_load(self, ctx: ExecutionContext) -> None:
         """Opens the page that is meant: that of the video where one is open."""
-        ctx.panel.state.set("page", "video" if ctx.current_sample else "overview")
+        sample = str(ctx.current_sample) if ctx.current_sample else None
+        ctx.panel.state.set({"page": "video" if sample else "overview", "sample": sample})
 
     def on_change_dataset(self, ctx: ExecutionContext) -> None:
         """Another dataset is open."""
-        ctx.panel.state.set({"page": "overview", "out": None, "job": None})
+        ctx.panel.state.set({"page": "overview", "sample": None, "out": None, "job": None})
 
     def on_change_current_sample(self, ctx: ExecutionContext) -> None:
-        """Another sample is open, or none."""
-        if ctx.panel.state.get("page") == "video" and not ctx.current_sample:
-            ctx.panel.state.set("page", "overview")
+        """Another sample is open, or none; then the page of the last one stays."""
+        if ctx.current_sample:
+            ctx.panel.state.set("sample", str(ctx.current_sample))
 
     def tick(self, ctx: ExecutionContext) -> None:
         """Looks again."""
@@ -184,7 +185,10 @@ class SpamPanel(foo.Panel):
         if images:
             ctx.ops.open_sample(id=images[str(frame)])
         else:
-            ctx.trigger(f"{PLUGIN}/jump_to_frame", {"sample": str(ctx.current_sample), "frame": frame})
+            sample = _sample(ctx)
+            if not ctx.current_sample:
+                ctx.ops.open_sample(id=sample)
+            ctx.trigger(f"{PLUGIN}/jump_to_frame", {"sample": sample, "frame": frame})
 
     @told
     def use(self, ctx: ExecutionContext) -> None:
@@ -243,7 +247,7 @@ class SpamPanel(foo.Panel):
         page = self._page(ctx)
         tabs = types.TabsView()
         for key, label in PAGES.items():
-            if key != "video" or ctx.current_sample:
+            if key != "video" or _sample(ctx):
                 tabs.add_choice(key, label=label)
         panel.enum("page", tabs.values(), default=page, view=tabs, on_change=self.turn)
         if len(choices.track_fields) > 1:
@@ -265,7 +269,7 @@ class SpamPanel(foo.Panel):
 
             actions = {"log": self.job_log, "cancel": self.job_cancel, "fail": self.job_fail, "again": self.job_again}
             jobs.draw(panel, seen.jobs, workers(), seen.log, actions)
-        elif ctx.current_sample:
+        else:
             panel.md("Uncertainty by frame; **click** to go there.", name="hint")
             chart = charts.layout("frame", "uncertainty", 260, yaxis={"range": [0, 1.1]})
             panel.plot("timeline", layout=chart, on_click=self.jump)
@@ -305,10 +309,8 @@ class SpamPanel(foo.Panel):
     def _video_data(self, ctx: ExecutionContext) -> dict[str, Any]:
         from ...integrations.fiftyone_.timeline import read_timeline
 
-        if not ctx.current_sample:
-            return {}
         seen = self._seen(ctx)
-        timeline = read_timeline(seen.choices.dataset, seen.out, _whole(ctx, str(ctx.current_sample)))
+        timeline = read_timeline(seen.choices.dataset, seen.out, _whole(ctx, _sample(ctx)))
         ctx.panel.state.set("images", {str(at): one for at, one in (timeline.images or {}).items()})
         return {"timeline": charts.uncertainty_over_time(timeline)}
 
@@ -316,7 +318,7 @@ class SpamPanel(foo.Panel):
 
     def _page(self, ctx: ExecutionContext) -> str:
         page = ctx.panel.state.get("page") or "overview"
-        return page if page in PAGES and (page != "video" or ctx.current_sample) else "overview"
+        return page if page in PAGES and (page != "video" or _sample(ctx)) else "overview"
 
     def _seen(self, ctx: ExecutionContext) -> Seen:
         """What is read for one request, once; a context is asked for the dataset and gives a copy each time."""
@@ -347,6 +349,11 @@ def _at(rows: list[Any], ctx: ExecutionContext) -> Any:
     if not 0 <= place < len(rows):
         raise MissingError("this row is gone by now; look again")
     return rows[place]
+
+
+def _sample(ctx: ExecutionContext) -> str:
+    """The sample that is open, else the one that was; empty for none. While the App draws anew, it tells of none."""
+    return str(ctx.current_sample or ctx.panel.state.get("sample") or "")
 
 
 def _whole(ctx: ExecutionContext, sample: str) -> str:

@@ -117,6 +117,12 @@ def test_the_timeline_is_the_uncertainty_of_the_open_video(panel, asked):
     assert questions["x"] == [frame for frame, found in enumerate(asks, 1) if found]
     jump = named(panel("jump", asked, sample=sample, x=greatest["x"][2], y=0.5), f"{URI}jump_to_frame")
     assert jump == [{"sample": sample, "frame": greatest["x"][2]}]
+    # The App tells of no sample while it draws one anew, and when it is closed: the page stays.
+    shown = panel("on_change_current_sample", asked)
+    assert shown.state["page"] == "video"
+    assert any("Uncertainty by frame" in text for text in shown.said)
+    shown = panel("jump", asked, x=greatest["x"][2], y=0.5)
+    assert [params["id"] for params in named(shown, "open_sample")] == [sample]
 
 
 def test_without_a_dataset_the_panel_says_so(panel):
