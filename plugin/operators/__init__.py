@@ -21,6 +21,7 @@ OPERATORS: tuple[tuple[str, str], ...] = (
     ("show_changed", "ShowChanged"),
     ("show_tracks", "ShowTracks"),
     ("show_spans", "ShowSpans"),
+    ("compare_rounds", "CompareRounds"),
     ("colour_tracks", "ColourTracks"),
 )  # fmt: skip
 
