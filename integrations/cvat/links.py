@@ -67,8 +67,7 @@ def links_of(dataset: fo.Dataset, out: str, keys: Collection[str]) -> list[JobLi
     desk = journal.get(DESK)
     if desk is None or not keys:
         return []
-    videos = [video for video in open_videos(_around(dataset, keys)) if video.key in keys]
-    return [link for video in videos for link in _of_video(journal, desk["url"], video)]
+    return [link for video in _videos(dataset, keys) for link in _of_video(journal, desk["url"], video)]
 
 
 def link_of(dataset: fo.Dataset, out: str, key: str, frame: int) -> str | None:
@@ -82,9 +81,10 @@ def link_of(dataset: fo.Dataset, out: str, key: str, frame: int) -> str | None:
     """
     journal = SyncJournal(dataset, out)
     desk = journal.get(DESK)
-    video = next((one for one in open_videos(_around(dataset, [key])) if one.key == key), None)
-    if desk is None or video is None:
+    videos = _videos(dataset, [key])
+    if desk is None or not videos:
         return None
+    (video,) = videos
     # Jobs overlap: where two hold the frame, the one that waits for a person is meant.
     holding = [link for link in _of_video(journal, desk["url"], video) if link.frames[0] <= frame <= link.frames[1]]
     if not holding:
@@ -113,9 +113,9 @@ def _of_video(journal: SyncJournal, server: str, video: StoredVideo) -> list[Job
     return sorted(found, key=lambda link: (link.frames, link.job))
 
 
-def _around(dataset: fo.Dataset, keys: Collection[str]) -> fo.DatasetView:
-    """These videos, whole: of a sequence all its images."""
+def _videos(dataset: fo.Dataset, keys: Collection[str]) -> list[StoredVideo]:
+    """Those of the videos that there are, whole: of a sequence all its images."""
     from ..fiftyone_.choices import whole_videos
 
     chosen = dataset.select(list(keys))
-    return whole_videos(dataset, chosen) if len(chosen) else chosen
+    return [one for one in open_videos(whole_videos(dataset, chosen)) if one.key in keys] if len(chosen) else []

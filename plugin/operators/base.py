@@ -93,7 +93,7 @@ class SpamOperator(foo.Operator):
             return super().resolve_type(ctx, type)
         except Exception as error:
             form = Form(ctx, self.LABEL, self.BUTTON)
-            form.refuse(self._said(error))
+            form.refuse(self._known(ctx) or self._said(error))
             return form.property()
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property | None:
@@ -169,6 +169,14 @@ class SpamOperator(foo.Operator):
         except Exception as error:  # the form says what is wrong
             logger.debug("whether %s has a form is not known: %s", self.NAME, error)
             return True
+
+    def _known(self, ctx: ExecutionContext) -> str | None:
+        """What our form has against it, where FiftyOne stumbled over the same, e.g. a view that cannot be used."""
+        try:
+            return self._form(ctx).refused
+        except Exception as error:
+            logger.debug("the form of %s does not know why: %s", self.NAME, error)
+            return None
 
     def _form(self, ctx: ExecutionContext) -> Form:
         form = Form(ctx, self.LABEL, self.BUTTON)

@@ -10,7 +10,10 @@ from .forms import NONE, Form, choices_of, target_of
 from .live import Tell, parts
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
     from fiftyone.operators.executor import ExecutionContext
+
+    from ...integrations.fiftyone_.choices import Choices
 
 
 class LabelTracks(SpamOperator):
@@ -43,6 +46,10 @@ class LabelTracks(SpamOperator):
                 {NONE: "do not use"},
             )  # fmt: skip
         form.switch("fast", "Fast: one pass instead of three that must agree")
+        if out in choices.track_fields:
+            form.switch(
+                "keep", "Keep the tracks as they were, to compare", help="In place of those that were kept before"
+            )
         form.switch("skip_bad", "Leave out boxes and videos that cannot be used, instead of refusing")
         with form.refusing("candidates"):
             form.say("preview", choices.preview(view, candidates))
@@ -70,9 +77,11 @@ class LabelTracks(SpamOperator):
         params, choices = ctx.params, choices_of(ctx)
         embeddings = params.get("embeddings") or NONE
         step = parts(tell, ("reading", 1), ("labelling", 4))
-        out = params.get("out") or choices.out
+        out, view = params.get("out") or choices.out, target_of(ctx)
+        if params.get("keep") and out in choices.track_fields:
+            _keep(choices, view, out)
         report = api.label(
-            target_of(ctx), params.get("candidates") or choices.candidates or "candidates", out=out,
+            view, params.get("candidates") or choices.candidates or "candidates", out=out,
             embeddings=None if embeddings == NONE else embeddings, model=choices.model,
             settings=LabelSettings(consensus=not params.get("fast")), skip_bad=bool(params.get("skip_bad")),
             progress=lambda at: step(at.stage, at.done, at.total, at.video),
@@ -88,3 +97,19 @@ class LabelTracks(SpamOperator):
         """Shows the tracks."""
         prefix = choices_of(ctx).prefix
         yield from show_fields(ctx, prefix + result["out"])
+
+
+def _keep(choices: Choices, view: SampleCollection, out: str) -> None:
+    """Keeps the tracks to compare with.
+
+    Raises:
+        DeskError: if somebody changes them just now; what was kept before stays.
+    """
+    from ...engine.desk.ports import DeskError
+    from ...integrations.fiftyone_.comparing import keep_before
+    from ...integrations.fiftyone_.ledger import Ledger
+
+    busy = Ledger(choices.dataset, out).busy
+    if busy is not None:
+        raise DeskError(busy)
+    keep_before(choices.dataset, out, view)

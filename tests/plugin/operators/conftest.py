@@ -165,7 +165,7 @@ class Ops:
         asked: dict[str, Any] = {"params": dict(params or {}), "selected_samples": [], "active_fields": [], **request}
         if dataset is not None:
             asked["dataset_name"] = dataset if isinstance(dataset, str) else dataset.name
-            asked["view"] = [] if view is None else view._serialize()
+            asked["view"] = view if isinstance(view, list) else [] if view is None else view._serialize()
         uri = f"{PLUGIN}/{name}"
         secrets = self.get(name)._plugin_secrets
         return ExecutionContext(asked, executor=Executor(), operator_uri=uri, required_secrets=secrets)

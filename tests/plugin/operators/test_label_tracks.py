@@ -83,6 +83,21 @@ def test_a_job_that_cannot_be_done_says_why_and_leaves_the_dataset_as_it_was(ops
     assert crossing.values("frames.spam_tracks.detections.bounding_box") == before
 
 
+def test_the_tracks_can_be_kept_as_they_were_to_compare(ops, crossing, quick):
+    from spam_plugin.integrations.fiftyone_.comparing import has_before
+
+    assert "keep" not in ops.form("label_tracks", crossing).names
+    ops.script("label_tracks", crossing)
+    before = crossing.values("frames.spam_tracks.detections.bounding_box")
+    assert "keep" in ops.form("label_tracks", crossing).names
+    assert "keep" not in ops.form("label_tracks", crossing, out="others").names
+    ops.live("label_tracks", crossing, candidates="shifted", keep=True)
+    crossing.reload()
+    assert has_before(crossing, "spam_tracks")
+    assert crossing.values("frames.spam_tracks_before.detections.bounding_box") == before
+    assert crossing.values("frames.spam_tracks.detections.bounding_box") != before
+
+
 def test_what_is_left_out_is_told(ops, crossing, quick):
     sample = crossing.first()
     sample.frames[3].candidates.detections[0].bounding_box = [0.1, 0.1, -0.2, 0.1]
