@@ -22,6 +22,7 @@ from ...models.weights_file import DEFAULT_WEIGHTS, weights_version
 from .fields import DEFAULT_OUT, IN_REVIEW, OWNER, OutputFields, check_ours
 from .journal import SyncJournal
 from .ledger import Ledger
+from .raw import count_boxes
 from .videos import FRAME_NUMBER_FIELD, SEQUENCE_FIELD
 
 KEPT_SECONDS = 30.0
@@ -163,13 +164,14 @@ class Choices:
         check_ours(self.dataset, self.prefix, fields)
 
     def count(self, view: SampleCollection, field: str) -> tuple[int, int]:
-        """How many videos, and how many boxes of theirs in a field; kept for half a minute."""
+        """How many videos, and how many boxes of theirs in a field, hidden or not; kept for half a minute."""
         key = (str(self.dataset._doc.id), field, None if view is self.dataset else repr(view._serialize()))
         now = time.monotonic()
         with _lock:
             if key in _counted and now - _counted[key][0] < KEPT_SECONDS:
                 return _counted[key][1]
-        found = (self._videos(view), int(view.count(f"{self.prefix}{field}.detections")))
+        ids = None if view is self.dataset else view.values("id")
+        found = (self._videos(view), count_boxes(self.dataset, field, ids))
         with _lock:
             _counted[key] = (now, found)
             while len(_counted) > 64:

@@ -269,5 +269,21 @@ def image_documents(
         yield str(document["_id"]), document[field]["detections"]
 
 
+def count_boxes(dataset: fo.Dataset, field: str, sample_ids: Sequence[str] | None = None) -> int:
+    """Number of boxes in a field. ``count()`` takes nine times as long, as it joins frames to samples first.
+
+    Args:
+        dataset: the dataset.
+        field: name of the frame field of videos, or of the field of images; without ``"frames."``.
+        sample_ids: only those of these samples; None for all.
+    """
+    of_frames = dataset.media_type == "video"
+    key, collection = ("_sample_id", dataset._frame_collection) if of_frames else ("_id", dataset._sample_collection)
+    chosen = [] if sample_ids is None else [{"$match": {key: {"$in": [ObjectId(one) for one in sample_ids]}}}]
+    number = {"$size": {"$ifNull": [f"${field}.detections", []]}}
+    found = list(collection.aggregate([*chosen, {"$group": {"_id": None, "count": {"$sum": number}}}]))
+    return int(found[0]["count"]) if found else 0
+
+
 def _projection(field: str, keys: Sequence[str] | None) -> dict[str, int]:
     return {f"{field}.detections.{key}": 1 for key in keys} if keys is not None else {field: 1}
