@@ -165,7 +165,7 @@ def test_what_could_not_be_done_is_shown_and_the_rest_is_done(ops, server, asked
 def test_a_server_that_does_not_answer_is_named(ops, nobody, asked_once, monkeypatch):
     from spam_plugin.integrations.cvat import trouble
 
-    monkeypatch.setattr(trouble.Patience, "tries", 1, raising=False)
+    monkeypatch.setattr(trouble.Patience, "wait", lambda *given: None)
     nobody.setenv("CVAT_URL", "http://127.0.0.1:9")
     nobody.setenv("CVAT_TOKEN", "x" * 40)
     before = asked_once.values("spam_open_queries")
