@@ -12,7 +12,7 @@ from ..models.spam.overlaps import overlapping
 SAME_OBJECT_IOU = 0.5  # boxes of one frame that overlap so are of the same object
 SAME_PLACE_IOU = 0.95  # a box that overlaps with itself so has not been moved
 
-UNCHANGED, MOVED, OTHER_TRACK, OTHER_LABEL, ONLY_HERE = "", "moved", "other track", "other label", "only here"
+UNCHANGED, MOVED, OTHER_TRACK, OTHER_LABEL, ONLY_HERE = "unchanged", "moved", "other track", "other label", "only here"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from bson import ObjectId
 from fiftyone.core.collections import SampleCollection
 from pymongo import UpdateMany
 
-from ...engine.changes import UNCHANGED, Changes, LabelledBoxes, changes
+from ...engine.changes import Changes, LabelledBoxes, changes
 from ...models.errors import InputError, MissingError
 from .choices import plural, whole_videos
 from .columns import four_columns, track_instance, video_documents
@@ -43,7 +43,10 @@ _ATTRIBUTES = {
     "link_uncertainty": (fo.FloatField, "calibrated uncertainty which track the box belongs to, from 0 to 1"),
     "source": (fo.StringField, "who said so: model, human, propagated or interpolated"),
     "keyframe": (fo.BooleanField, "whether the box is a keyframe of its track"),
-    "change": (fo.StringField, "how it differs from the other half: moved, other track, other label, or only here"),
+    "change": (
+        fo.StringField,
+        "unchanged, moved, other track, other label, or only here",
+    ),
 }
 
 Tell = Callable[[float, str], None]
@@ -300,7 +303,7 @@ def _half(one: _Changed, field: str, kinds: list[str], right: bool) -> Iterator[
                     **{key: box[key] for key in _SHOWN if box.get(key) is not None},
                     **_MADE, "_id": ObjectId(), "bounding_box": _in_half(xyxy.tolist(), right),
                     **({"instance": {"_id": instance, "_cls": "Instance"}} if instance is not None else {}),
-                    **({"change": kind} if kind != UNCHANGED else {}),
+                    "change": kind,
                 }
             )  # fmt: skip
         yield (frame if place is None else place[frame]) + 1, boxes

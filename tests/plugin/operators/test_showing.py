@@ -207,3 +207,58 @@ def test_a_script_gets_the_sentence_and_the_view(ops, tracks, name):
     result = ops.script(name, tracks)
     assert "the most uncertain first" in result["said"]
     assert len(fo.DatasetView._build(tracks, result["view"])) > 0
+
+
+@pytest.fixture
+def compared(tracks, film, tmp_path, monkeypatch):
+    """``crossing`` with a file, and tracks of which one box was moved since they were kept."""
+    from spam_plugin.integrations.fiftyone_.comparing import keep_before
+
+    monkeypatch.setattr(fo.config, "default_dataset_dir", str(tmp_path))
+    sample = tracks.first()
+    sample.filepath = str(film)
+    sample.save()
+    keep_before(tracks, OUT)
+
+    def moved(at, boxes):
+        boxes[0]["bounding_box"][0] += 0.01
+        return boxes
+
+    frame = next(number for number, frame in sample.frames.items() if frame[OUT] and frame[OUT].detections)
+    change_labels(tracks, OUT, [(sample.id, frame)], moved)
+    tracks.reload()
+    yield tracks
+    if fo.dataset_exists(f"{tracks.name} before and after"):
+        fo.delete_dataset(f"{tracks.name} before and after")
+
+
+def test_nothing_can_be_compared_until_tracks_were_kept(ops, compared):
+    assert ops.has_button("compare_rounds", compared)
+    assert ops.form("compare_rounds", compared).invalid == {}
+    compared.delete_frame_field(f"{OUT}_before")
+    assert not ops.has_button("compare_rounds", compared)
+    assert "nothing to compare" in ops.form("compare_rounds", compared).invalid["refused"]
+
+
+def test_the_comparison_is_opened(ops, compared):
+    assert "of 1 video the most changed" in ops.form("compare_rounds", compared).said["preview"]
+    lived = ops.live("compare_rounds", compared)
+    name = f"{compared.name} before and after"
+    assert lived.effects == [("open_dataset", {"dataset": name})]
+    assert lived.result["said"].startswith("1 of 1 changed video")
+    assert [share for share, _ in lived.progress] == sorted(share for share, _ in lived.progress) != []
+    assert fo.load_dataset(name).first().changed_boxes == 1
+
+
+def test_where_nothing_has_changed_no_dataset_is_opened(ops, compared):
+    from spam_plugin.integrations.fiftyone_.comparing import keep_before
+
+    keep_before(compared, OUT)
+    lived = ops.live("compare_rounds", compared)
+    assert lived.effects == []
+    assert "nothing has changed in 1 video" in lived.result["said"]
+
+
+def test_a_script_compares_too(ops, compared):
+    result = ops.script("compare_rounds", compared)
+    assert fo.dataset_exists(result["dataset"])
