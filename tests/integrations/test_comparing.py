@@ -315,5 +315,6 @@ def test_of_very_many_videos_only_the_first_are_compared(videos, monkeypatch):
     dataset = videos("a", "b")
     keep_before(dataset, OUT)
     move(dataset, dataset.first(), [1])
+    move(dataset, dataset.last(), [1])
     monkeypatch.setattr(comparing, "MOST_COMPARED", 5)
     assert "only the first 1 of 2 videos were compared" in compare(dataset, OUT).said
