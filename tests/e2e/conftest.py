@@ -52,13 +52,13 @@ def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dataset(sequences: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[fo.Dataset]:
+def dataset(sequences: Path, tmp_path: Path) -> Iterator[fo.Dataset]:
     """These as a dataset of videos that a browser plays, with candidates and truth, not labelled yet."""
     import fiftyone as fo
 
     from spam_plugin.integrations.mot.importing import import_mot
 
-    name = f"e2e {request.node.name}"[:60]
+    name = "streets"
     import_mot(sequences, name, media_dir=tmp_path / "videos")
     yield fo.load_dataset(name)
     if fo.dataset_exists(name):
