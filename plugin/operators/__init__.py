@@ -23,6 +23,7 @@ OPERATORS: tuple[tuple[str, str], ...] = (
     ("show_spans", "ShowSpans"),
     ("compare_rounds", "CompareRounds"),
     ("colour_tracks", "ColourTracks"),
+    ("count_again", "CountAgain"),
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def next_step(standing: Standing | None, rounds: Sequence[Round]) -> str:
     return "sync_cvat" if standing.open_queries else "choose_review"
 
 
-def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round], refresh: Any) -> None:
+def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round]) -> None:
     """Puts the page into the panel."""
     if standing is None:
         panel.md("Nothing is labelled yet. The first step is **Label tracks**.", name="standing")
@@ -75,8 +75,10 @@ def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round]
     if standing is None:
         return
     if standing.stale:
-        panel.view("stale", types.Warning(label="These numbers may be behind the labels: a run was interrupted."))
-        panel.btn("refresh", label="Count again", on_click=refresh, variant="outlined")
+        panel.view(
+            "stale", types.Warning(label="These numbers may be behind the labels: some were changed, and not counted.")
+        )
+        panel.btn("refresh", label="Count again", on_click=f"{URI}count_again", prompt=True, variant="outlined")
     if standing.busy:
         panel.view("busy", types.Notice(label="Somebody, or a job, is changing these labels right now."))
     panel.plot(

@@ -153,11 +153,6 @@ class SpamPanel(foo.Panel):
     # --- what people press
 
     @told
-    def refresh(self, ctx: ExecutionContext) -> None:
-        """Counts again."""
-        self._seen(ctx).ledger.refresh()
-
-    @told
     def open_here(self, ctx: ExecutionContext) -> None:
         """Opens the frame of a question."""
         row = self._row(ctx)
@@ -258,7 +253,7 @@ class SpamPanel(foo.Panel):
                        on_change=self.choose_field)  # fmt: skip
         seen = self._seen(ctx)
         if page == "overview":
-            overview.draw(panel, seen.standing, seen.rounds, self.refresh)
+            overview.draw(panel, seen.standing, seen.rounds)
         elif page == "review":
             total = seen.standing.open_queries if seen.standing else 0
             review.draw(panel, seen.queue, total, self.open_here, self.open_there)
