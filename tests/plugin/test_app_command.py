@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,7 +127,7 @@ def test_without_a_dataset_the_app_opens_on_none_and_those_there_are_are_named(s
     up.process.terminate()
     _, said = up.process.communicate(timeout=LONG)
     assert up.process.returncode == 0
-    assert "no dataset is named; there are: 'app-command'" in said
+    assert re.search(r"no dataset is named; there are: .*'app-command'", said)
     until_gone(up.server)
 
 
@@ -165,7 +166,8 @@ def test_an_address_that_is_not_of_this_machine_is_told(spam, plugins, dataset, 
 
 def test_what_is_not_there_is_named_with_what_there_is(spam, plugins, dataset):
     code, _, err = spam("app", "app-comand")
-    assert (code, "there is no dataset 'app-comand'; there are: 'app-command'" in err) == (2, True)
+    assert code == 2
+    assert re.search(r"there is no dataset 'app-comand'; there are: .*'app-command'", err)
     code, _, err = spam("app", "app-command", "--view", "frist")
     assert (code, "has no saved view 'frist'; it has: 'first'" in err) == (2, True)
     code, _, err = spam("app", "--view", "first")

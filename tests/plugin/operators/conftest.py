@@ -71,7 +71,7 @@ class Lived:
     result: dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
     """The project as a plugin of FiftyOne in this process."""
     import fiftyone as fo
