@@ -45,6 +45,7 @@ COMMANDS: dict[str, Row] = {
     "simulate": Row("simulate", "command", "What labels would be worth after so many clicks, from ground truth."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
+    "pretrain-detector": Row("pretrain_detector", "command", "Make a detector of your own from rendered pictures."),
     "doctor": Row("doctor", "command", "Check the installation, and say how to mend what is wrong."),
     "demo": Row("demo", "command", "Label a few rendered or given videos and print what the labels are worth."),
 }
