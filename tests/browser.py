@@ -86,7 +86,7 @@ class AppPage:
 
     def turn_to(self, page: str) -> None:
         """Opens a page of the panel."""
-        self.panel.get_by_role("tab", name=page, exact=True).click()
+        self.panel.get_by_role("button", name=page, exact=True).click()
 
     def press_row(self, row: int, action: str) -> None:
         """Presses an action of a row of the table that the panel shows; from 0."""

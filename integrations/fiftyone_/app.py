@@ -157,14 +157,12 @@ def spaces() -> fo.Space:
 
 def colour(dataset: fo.Dataset) -> None:
     """One colour for each track, where the dataset has tracks and no colours of its own."""
-    if dataset.app_config.color_scheme is not None:
-        return
     try:
         fields = Choices(dataset).track_fields
     except InputError:  # no videos; the panel says so
         return
     if fields:
-        looking.colour_by_track(dataset, fields[0])
+        looking.colour_if_plain(dataset, fields[0])
 
 
 def _check_free(wanted: Wanted) -> None:

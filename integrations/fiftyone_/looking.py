@@ -106,7 +106,7 @@ def by_sequence(view: SampleCollection) -> SampleCollection:
 def colour_by_track(dataset: fo.Dataset, out: str) -> None:
     """Lets the App draw the field of tracks alone, and each track in a colour of its own.
 
-    A browser that shows the dataset already has to open it again (``ctx.ops.open_dataset``); reloading is not enough.
+    A browser that shows the dataset already has to be told (``show_colours`` of the operators); it does not look again.
 
     Args:
         dataset: its settings of the App are changed, and saved.
@@ -119,6 +119,12 @@ def colour_by_track(dataset: fo.Dataset, out: str) -> None:
     dataset.app_config.color_scheme = fo.ColorScheme(color_by="instance", color_pool=pool)
     dataset.app_config.active_fields = fo.ActiveFields(paths=[prefix + out])
     dataset.save()
+
+
+def colour_if_plain(dataset: fo.Dataset, out: str) -> None:
+    """The same where the dataset has no colours of its own."""
+    if dataset.app_config.color_scheme is None:
+        colour_by_track(dataset, out)
 
 
 def is_coloured_by_track(dataset: fo.Dataset) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import fiftyone.operators as foo
@@ -226,10 +226,25 @@ class SpamOperator(foo.Operator):
         )
 
 
-def show_fields(ctx: ExecutionContext, *fields: str) -> Iterator[Any]:
-    """Makes the App draw some fields besides those that it draws; it looks at its buttons again, then, too."""
-    active = [field for field in ctx.active_fields or [] if field not in fields]
-    yield ctx.ops.set_active_fields([*active, *fields])
+def show_fields(ctx: ExecutionContext, *fields: str, instead_of: Collection[str] = ()) -> Iterator[Any]:
+    """Makes the App draw some fields besides those that it draws; it looks at its buttons again, then, too.
+
+    Args:
+        ctx: of the operator.
+        fields: to draw.
+        instead_of: fields that are hidden when the first of them is drawn for the first time; what a person has chosen
+            to see beside it later stays.
+    """
+    before = ctx.active_fields or []
+    hidden = () if fields[0] in before else instead_of
+    yield ctx.ops.set_active_fields([*(one for one in before if one not in fields and one not in hidden), *fields])
+
+
+def show_colours(ctx: ExecutionContext, dataset: Any) -> Iterator[Any]:
+    """Makes the App draw with the colours that are saved with the dataset, which it reads only when it opens one."""
+    scheme = dataset.app_config.color_scheme
+    if scheme is not None:
+        yield ctx.trigger(f"{PLUGIN}/set_colours", {"by": scheme.color_by, "pool": list(scheme.color_pool or ())})
 
 
 def _in_app(ctx: ExecutionContext) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .base import show_colours
 from .forms import choices_of
 from .live import Tell
 from .showing import ShowingOperator
@@ -37,10 +38,10 @@ class ColourTracks(ShowingOperator):
         choices = choices_of(ctx)
         out = ctx.params.get("out") or choices.out
         colour_by_track(choices.dataset, out)
-        return {"said": f"every track of {out!r} has a colour of its own", "dataset": choices.name}
+        return {"said": f"every track of {out!r} has a colour of its own", "out": out}
 
     def after(self, ctx: ExecutionContext, result: dict[str, Any]) -> Iterator[Any]:
-        """The App takes its colours from the dataset only when it opens it."""
-        yield ctx.ops.open_dataset(result["dataset"])
-        if ctx.view is not None and ctx.view._stages:
-            yield ctx.ops.set_view(ctx.view)
+        """Shows the tracks alone, in these colours."""
+        choices = choices_of(ctx)
+        yield from show_colours(ctx, choices.dataset)
+        yield ctx.ops.set_active_fields([choices.prefix + result["out"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .base import SpamOperator, show_fields
+from .base import SpamOperator, show_colours, show_fields
 from .forms import NONE, Form, choices_of, target_of
 from .live import Tell, parts
 
@@ -72,6 +72,7 @@ class LabelTracks(SpamOperator):
         tell(0.0, "loading the model")
         from ...integrations.fiftyone_ import api
         from ...integrations.fiftyone_.choices import plural
+        from ...integrations.fiftyone_.looking import colour_if_plain
         from ...models.spam import LabelSettings
 
         params, choices = ctx.params, choices_of(ctx)
@@ -86,6 +87,7 @@ class LabelTracks(SpamOperator):
             settings=LabelSettings(consensus=not params.get("fast")), skip_bad=bool(params.get("skip_bad")),
             progress=lambda at: step(at.stage, at.done, at.total, at.video),
         )  # fmt: skip
+        colour_if_plain(choices_of(ctx).dataset, out)
         whole = report.as_dict()["overall"]
         videos = f"{whole['videos']:,} {plural(whole['videos'], 'video')}"
         said = f"{whole['boxes']:,} boxes in {whole['tracks']:,} {plural(whole['tracks'], 'track')}, in {videos}"
@@ -94,9 +96,13 @@ class LabelTracks(SpamOperator):
         return {**whole, "said": said, "out": out, "problems": [*skipped, *left, *report.problems]}
 
     def after(self, ctx: ExecutionContext, result: dict[str, Any]) -> Iterator[Any]:
-        """Shows the tracks."""
-        prefix = choices_of(ctx).prefix
-        yield from show_fields(ctx, prefix + result["out"])
+        """Shows the tracks, each in a colour of its own, in place of the boxes that they were made of."""
+        choices = choices_of(ctx)
+        prefix = choices.prefix
+        yield from show_colours(ctx, choices.dataset)
+        yield from show_fields(
+            ctx, prefix + result["out"], instead_of=[prefix + name for name in choices.foreign_fields]
+        )
 
 
 def _keep(choices: Choices, view: SampleCollection, out: str) -> None:

@@ -128,11 +128,13 @@ class SpamPanel(foo.Panel):
     def on_load(self, ctx: ExecutionContext) -> None:
         """Opens the page that is meant: that of the video where one is open."""
         sample = str(ctx.current_sample) if ctx.current_sample else None
-        ctx.panel.state.set({"page": "video" if sample else "overview", "sample": sample})
+        ctx.panel.state.set({"page": "video" if sample else "overview", "sample": sample, "dataset": ctx.dataset_name})
 
     def on_change_dataset(self, ctx: ExecutionContext) -> None:
-        """Another dataset is open."""
-        ctx.panel.state.set({"page": "overview", "sample": None, "out": None, "job": None})
+        """Another dataset is open, or the same: FiftyOne says so, too, when a panel is moved to another place."""
+        if ctx.panel.state.get("dataset") != ctx.dataset_name:
+            fresh = {"page": "overview", "sample": None, "out": None, "job": None, "dataset": ctx.dataset_name}
+            ctx.panel.state.set(fresh)
 
     def on_change_current_sample(self, ctx: ExecutionContext) -> None:
         """Another sample is open, or none; then the page of the last one stays."""
@@ -156,7 +158,7 @@ class SpamPanel(foo.Panel):
     def open_here(self, ctx: ExecutionContext) -> None:
         """Opens the frame of a question."""
         row = self._row(ctx)
-        ctx.ops.open_sample(id=row.sample)
+        _open(ctx, row.sample)
         if choices_of(ctx).prefix:
             ctx.trigger(f"{PLUGIN}/jump_to_frame", {"sample": row.sample, "frame": row.frame})
 
@@ -178,11 +180,11 @@ class SpamPanel(foo.Panel):
         frame = int(ctx.params["x"])
         images = ctx.panel.state.get("images") or {}
         if images:
-            ctx.ops.open_sample(id=images[str(frame)])
+            _open(ctx, images[str(frame)])
         else:
             sample = _sample(ctx)
             if not ctx.current_sample:
-                ctx.ops.open_sample(id=sample)
+                _open(ctx, sample)
             ctx.trigger(f"{PLUGIN}/jump_to_frame", {"sample": sample, "frame": frame})
 
     @told
@@ -240,11 +242,14 @@ class SpamPanel(foo.Panel):
     def _draw(self, ctx: ExecutionContext, panel: types.Object) -> None:
         choices = choices_of(ctx)
         page = self._page(ctx)
-        tabs = types.TabsView()
+        # No tabs: they tell of themselves whenever they are drawn, and two such answers at once go on for ever.
+        tabs = panel.h_stack("pages", gap=1)
         for key, label in PAGES.items():
             if key != "video" or _sample(ctx):
-                tabs.add_choice(key, label=label)
-        panel.enum("page", tabs.values(), default=page, view=tabs, on_change=self.turn)
+                tabs.btn(
+                    f"to_{key}", label=label, on_click=self.turn, params={"value": key},
+                    variant="outlined" if key == page else "text",
+                )  # fmt: skip
         if len(choices.track_fields) > 1:
             fields = types.DropdownView()
             for name in choices.track_fields:
@@ -349,6 +354,11 @@ def _at(rows: list[Any], ctx: ExecutionContext) -> Any:
 def _sample(ctx: ExecutionContext) -> str:
     """The sample that is open, else the one that was; empty for none. While the App draws anew, it tells of none."""
     return str(ctx.current_sample or ctx.panel.state.get("sample") or "")
+
+
+def _open(ctx: ExecutionContext, sample: str) -> None:
+    """Opens a sample as a click on its tile does; FiftyOne's own operator would not show fields that are new."""
+    ctx.trigger(f"{PLUGIN}/show_sample", {"id": sample})
 
 
 def _whole(ctx: ExecutionContext, sample: str) -> str:

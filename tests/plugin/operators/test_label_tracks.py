@@ -39,18 +39,32 @@ def test_the_form_refuses_a_field_that_is_not_ours_at_that_field(ops, crossing, 
 
 
 def test_the_app_sees_the_bar_then_what_was_done_and_the_tracks(ops, crossing, quick):
-    lived = ops.live("label_tracks", crossing, request={"active_fields": ["frames.candidates"]})
+    lived = ops.live("label_tracks", crossing, request={"active_fields": ["uniqueness", "frames.candidates"]})
     assert lived.progress[0] == (0.0, "loading the model")
     assert lived.progress[-1] == (1.0, "labelling: 1 of 1, crossing")
     shares = [share for share, _ in lived.progress]
     assert shares == sorted(shares)
-    assert lived.effects == [
-        ("reload_dataset", {}), ("set_active_fields", {"fields": ["frames.candidates", "frames.spam_tracks"]})
-    ]  # fmt: skip
+    (reload, _), (colour, scheme), (draw, drawn) = lived.effects
+    assert (reload, colour, draw) == ("reload_dataset", "@spam-plugin/spam/set_colours", "set_active_fields")
+    assert scheme["by"] == "instance"
+    assert len(set(scheme["pool"])) == len(scheme["pool"]) == 30
+    assert drawn == {"fields": ["uniqueness", "frames.spam_tracks"]}
     crossing.reload()
     count, tracks = boxes(crossing, "spam_tracks"), len(crossing.distinct("frames.spam_tracks.detections.index"))
     assert lived.shown.said["said"] == f"{count} boxes in {tracks} tracks, in 1 video"
     assert (lived.result["boxes"], lived.result["tracks"]) == (count, tracks)
+
+
+def test_what_a_person_chose_to_see_beside_the_tracks_stays(ops, crossing, quick):
+    import fiftyone as fo
+
+    crossing.app_config.color_scheme = fo.ColorScheme(color_by="value", color_pool=["#112233"])
+    crossing.save()
+    beside = ["frames.ground_truth", "frames.spam_tracks"]
+    lived = ops.live("label_tracks", crossing, request={"active_fields": beside})
+    assert lived.effects[1:] == [
+        ("@spam-plugin/spam/set_colours", {"by": "value", "pool": ["#112233"]}), ("set_active_fields", {"fields": beside})
+    ]  # fmt: skip
 
 
 def test_a_script_gets_the_result_and_need_not_fill_in_anything(ops, crossing, quick):

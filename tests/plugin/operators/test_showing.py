@@ -190,16 +190,16 @@ def test_spans_of_images_are_cut_out(press, image_tracks):
     assert "cut out of their images" in said
 
 
-def test_colours_are_saved_and_the_app_opens_the_dataset_again_where_it_was(press, ops, tracks):
-    view = tracks.limit(1)
-    effects, said = press("colour_tracks", tracks, view=view)
-    assert [uri for uri, _ in effects] == ["open_dataset", "set_view"]
-    assert len(shown(tracks, effects)) == 1
+def test_colours_are_saved_and_the_app_is_told_of_them_and_draws_the_tracks_alone(press, ops, tracks):
+    effects, said = press("colour_tracks", tracks, active_fields=["frames.candidates"])
+    (colour, scheme), draw = effects
+    assert (colour, scheme["by"]) == ("@spam-plugin/spam/set_colours", "instance")
+    assert draw == ("set_active_fields", {"fields": [f"frames.{OUT}"]})
     assert said == f"every track of {OUT!r} has a colour of its own"
     tracks.reload()
     assert tracks.app_config.color_scheme.color_by == "instance"
+    assert tracks.app_config.color_scheme.color_pool == scheme["pool"]
     assert not ops.has_button("colour_tracks", tracks)
-    assert [uri for uri, _ in press("colour_tracks", tracks)[0]] == ["open_dataset"]
 
 
 @pytest.mark.parametrize("name", ["show_uncertain", "show_tracks"])

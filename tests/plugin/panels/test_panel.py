@@ -51,7 +51,7 @@ def test_the_queue_shows_the_most_valuable_questions_and_opens_their_frames(pane
     ]
     assert [row["rank"] for row in shown.data["queue"]] == sorted(row["rank"] for row in shown.data["queue"])
     shown = panel("open_here", asked, row=1)
-    assert named(shown, "open_sample") == [{"id": str(asked.first().id), "group_id": None}]
+    assert named(shown, f"{URI}show_sample") == [{"id": str(asked.first().id)}]
     assert named(shown, f"{URI}jump_to_frame") == [{"sample": str(asked.first().id), "frame": rows[1].frame}]
 
 
@@ -122,7 +122,20 @@ def test_the_timeline_is_the_uncertainty_of_the_open_video(panel, asked):
     assert shown.state["page"] == "video"
     assert any("Uncertainty by frame" in text for text in shown.said)
     shown = panel("jump", asked, x=greatest["x"][2], y=0.5)
-    assert [params["id"] for params in named(shown, "open_sample")] == [sample]
+    assert [params["id"] for params in named(shown, f"{URI}show_sample")] == [sample]
+
+
+def test_a_panel_that_is_moved_stays_where_it_is_and_another_dataset_is_shown_from_the_first_page(
+    panel, asked, untouched
+):
+    sample = str(asked.first().id)
+    panel("on_load", asked, sample=sample)
+    moved = panel("on_change_dataset", asked, sample=sample)  # FiftyOne says so when a panel is put beside the sample
+    assert (moved.state["page"], moved.state["sample"]) == ("video", sample)
+    panel("turn", asked, value="review")
+    other = panel("on_change_dataset", untouched)
+    assert (other.state["page"], other.state["sample"]) == ("overview", None)
+    assert any("Nothing is labelled yet" in text for text in other.said)
 
 
 def test_without_a_dataset_the_panel_says_so(panel):
