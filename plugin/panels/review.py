@@ -21,7 +21,7 @@ def draw(panel: types.Object, rows: Sequence[QueueRow], total: int, open_here: A
     more = "" if len(rows) >= total else f"; the first {len(rows)} are shown"
     panel.md(f"**{total:,} open questions**, most valuable first{more}", name="count")
     table = types.TableView()
-    for key, label in (("rank", "#"), ("text", "question"), ("worth", "worth")):
+    for key, label in (("text", "question"), ("worth", "worth")):
         table.add_column(key, label=label)
     table.add_row_action("open_here", open_here, label="Open", icon="visibility", tooltip="Open the frame here")
     table.add_row_action("open_there", open_there, label="CVAT", icon="launch", tooltip="Open the job in CVAT")
