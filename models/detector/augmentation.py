@@ -30,7 +30,7 @@ class Scene:
     owner: NDArray[np.int16] | None = None
 
 
-def vary(scene: Scene, side: int, rng: np.random.Generator, scales: tuple[float, float] = (0.5, 1.8)) -> Scene:
+def vary(scene: Scene, side: int, rng: np.random.Generator, scales: tuple[float, float] = (0.5, 3.0)) -> Scene:
     """A random square part of a scene at a random scale, mirrored half of the time, seen by another camera.
 
     Args:

@@ -20,7 +20,7 @@ from ..errors import InputError, MissingError
 from .decoding import Decoded, decode
 from .network import MULTIPLE, DetectorConfig, DetectorNetwork, cell_grid
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "detector-0.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "detector-1.safetensors"
 
 #: (H, W, 3) uint8, RGB.
 Image = NDArray[np.uint8]

@@ -27,7 +27,7 @@ from .losses import Objects
 #: Objects that a training picture may hold; of more, the least visible are left out.
 MOST_OBJECTS = 64
 
-_SIZES = ((320, 180), (320, 240), (416, 240), (480, 270), (480, 360), (640, 360), (360, 480))
+_SIZES = ((320, 180), (320, 240), (416, 240), (480, 270), (480, 360), (640, 360), (360, 480), (640, 480))
 _CAMERAS = ("still", "shake", "pan", "walk")
 
 

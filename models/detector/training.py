@@ -49,9 +49,9 @@ class TrainingConfig:
     seed: int = 0
     iterations: int = 6000
     batch: int = 8
-    side: int = 256
+    side: int = 320
     films: int = 6
-    cuts: int = 6
+    cuts: int = 10
     learning_rate: float = 1.5e-3
     warm_up: int = 200
     weight_decay: float = 0.02

@@ -20,7 +20,7 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of the weights and of every picture.")
 @click.option("--iterations", default=6000, show_default=True, help="Optimiser steps.")
 @click.option("--batch", default=8, show_default=True, help="Pictures in a step.")
-@click.option("--side", default=256, show_default=True, help="Pixels along each side of a picture, a multiple of 32.")
+@click.option("--side", default=320, show_default=True, help="Pixels along each side of a picture, a multiple of 32.")
 @click.option("--films", default=6, show_default=True, help="Films that are rendered for a round of pictures.")
 @click.option("--cuts", default=10, show_default=True, help="Pictures cut out of each frame of a film.")
 @click.option("--learning-rate", default=1.5e-3, show_default=True, help="Greatest step of the optimiser.")
