@@ -57,19 +57,20 @@ def next_step(standing: Standing | None, rounds: Sequence[Round]) -> str:
     return "sync_cvat" if standing.open_queries else "choose_review"
 
 
-def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round]) -> None:
-    """Puts the page into the panel."""
+def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round], out: str | None) -> None:
+    """Puts the page into the panel; the forms of its buttons begin with the field of tracks that it shows."""
     if standing is None:
         panel.md("Nothing is labelled yet. The first step is **Label tracks**.", name="standing")
     else:
         panel.md(lines(standing), name="standing")
+    meant = {"out": out} if out else None
     row = panel.h_stack("steps", gap=2)
     first = next_step(standing, rounds)
     for name, label in (("label_tracks", "Label tracks"), ("choose_review", "Choose questions"), ("sync_cvat", "Sync")):
         if standing is None and name != "label_tracks":
             continue
         row.btn(
-            f"step_{name}", label=label, on_click=URI + name, prompt=True,
+            f"step_{name}", label=label, on_click=URI + name, prompt=True, params=meant,
             variant="contained" if name == first else "outlined",
         )  # fmt: skip
     if standing is None:
@@ -78,7 +79,9 @@ def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round]
         panel.view(
             "stale", types.Warning(label="These numbers may be behind the labels: some were changed, and not counted.")
         )
-        panel.btn("refresh", label="Count again", on_click=f"{URI}count_again", prompt=True, variant="outlined")
+        panel.btn(
+            "refresh", label="Count again", on_click=f"{URI}count_again", prompt=True, params=meant, variant="outlined"
+        )
     if standing.busy:
         panel.view("busy", types.Notice(label="Somebody, or a job, is changing these labels right now."))
     panel.plot(

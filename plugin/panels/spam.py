@@ -258,7 +258,7 @@ class SpamPanel(foo.Panel):
                        on_change=self.choose_field)  # fmt: skip
         seen = self._seen(ctx)
         if page == "overview":
-            overview.draw(panel, seen.standing, seen.rounds)
+            overview.draw(panel, seen.standing, seen.rounds, seen.out if seen.choices.track_fields else None)
         elif page == "review":
             total = seen.standing.open_queries if seen.standing else 0
             review.draw(panel, seen.queue, total, self.open_here, self.open_there)
