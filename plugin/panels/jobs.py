@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from ...integrations.fiftyone_.jobs import Job, Worker
 
 SHOWN = 20
+LOG_LINES = 200  # of its end
 
 
 def draw(
@@ -31,7 +33,10 @@ def draw(
         text = "No worker is running"
         panel.view(
             "workers",
-            types.Warning(label=f"{text}: {waiting} jobs wait. Start one with `spam-plugin worker`.")
+            types.Warning(
+                label=f"{text}: {waiting} {'job waits' if waiting == 1 else 'jobs wait'}. Start one with "
+                "`spam-plugin worker`."
+            )
             if waiting
             else types.Notice(label=f"{text}; jobs that you schedule wait for `spam-plugin worker`."),
         )
@@ -60,8 +65,8 @@ def draw(
         "again", actions["again"], label="Run again", icon="replay", tooltip="Once more from the start"
     )
     panel.list("jobs", types.Object(), view=table)
-    if log is not None:
-        panel.str("log", label="log", view=types.CodeView(language="text", read_only=True))
+    if log is not None:  # no CodeView: the browser would fetch its editor from the internet
+        panel.md(f"**log**\n\n{_letter_by_letter(log)}", name="log")
 
 
 def data(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -75,6 +80,25 @@ def data(jobs: Sequence[Job]) -> dict[str, Any]:
             for job in jobs
         ]
     }  # fmt: skip
+
+
+def over(jobs: Sequence[Job], waited: Collection[str]) -> list[Job]:
+    """Those that have ended, of the jobs that somebody waits for."""
+    return [job for job in jobs if job.id in waited and job.state not in ("queued", "running")]
+
+
+def waiting(jobs: Sequence[Job]) -> list[str]:
+    """Those that have not ended yet."""
+    return [job.id for job in jobs if job.state in ("queued", "running")]
+
+
+def _letter_by_letter(log: str) -> str:
+    """The end of a log as Markdown, with lines that are broken where the panel ends, as those of a fence are not."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    shown, left = lines[-LOG_LINES:], max(len(lines) - LOG_LINES, 0)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", log)), default=0))
+    told = [f"... {left:,} lines before"] if left else []
+    return "  \n".join([*told, *(f"{fence} {line} {fence}" for line in shown)])
 
 
 def _doing(job: Job) -> str:

@@ -16,6 +16,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from ...models.errors import InputError, MissingError
+from ..operators.base import show_colours
 from ..operators.forms import choices_of, sentence
 from . import charts, jobs, overview, review, rounds
 
@@ -142,7 +143,14 @@ class SpamPanel(foo.Panel):
             ctx.panel.state.set("sample", str(ctx.current_sample))
 
     def tick(self, ctx: ExecutionContext) -> None:
-        """Looks again."""
+        """Looks again; tells of jobs that have ended, and shows what they have changed, unless a sample is open."""
+        if ctx.current_sample:
+            return
+        try:
+            self._tell_of_jobs(ctx)
+        except Exception as error:
+            if sentence(error) is None:
+                raise  # else drawing says it
 
     def turn(self, ctx: ExecutionContext) -> None:
         """Another page."""
@@ -199,8 +207,9 @@ class SpamPanel(foo.Panel):
 
     @told
     def job_log(self, ctx: ExecutionContext) -> None:
-        """Shows what a job printed."""
-        ctx.panel.state.set("job", self._job(ctx).id)
+        """Shows what a job printed; asked once more, no longer."""
+        id = self._job(ctx).id
+        ctx.panel.state.set("job", None if id == ctx.panel.state.get("job") else id)
 
     @told
     def job_cancel(self, ctx: ExecutionContext) -> None:
@@ -223,6 +232,21 @@ class SpamPanel(foo.Panel):
 
         self._after_job(ctx, run_again, "asked for again")
 
+    def _tell_of_jobs(self, ctx: ExecutionContext) -> None:
+        seen, waited = self._seen(ctx), ctx.panel.state.get("waited") or []
+        ended = jobs.over(seen.jobs, waited)
+        for job in ended:
+            ctx.ops.notify(
+                f"{job.label}: {job.error or job.said or job.state}",
+                variant="success" if job.state == "completed" else "error",
+            )
+        if ended:
+            ctx.ops.reload_dataset()
+            list(show_colours(ctx, seen.choices.dataset))
+        now = jobs.waiting(seen.jobs)
+        if now != waited:
+            ctx.panel.state.set("waited", now)
+
     # --- drawing
 
     def render(self, ctx: ExecutionContext) -> types.Property:
@@ -237,7 +261,7 @@ class SpamPanel(foo.Panel):
             panel = types.Object()
             panel.view("trouble", types.Warning(label=said))
         panel.obj("clock", view=types.TimerView(interval=EVERY, on_interval=self.tick))
-        return types.Property(panel, view=types.GridView(orientation="vertical", align_x="left", gap=2, px=2, py=1))
+        return types.Property(panel, view=types.GridView(orientation="vertical", align_x="stretch", gap=2, px=2, py=1))
 
     def _draw(self, ctx: ExecutionContext, panel: types.Object) -> None:
         choices = choices_of(ctx)
@@ -303,7 +327,7 @@ class SpamPanel(foo.Panel):
         if page == "rounds":
             return rounds.data(seen.rounds, seen.models)
         if page == "jobs":
-            return {**jobs.data(seen.jobs), **({} if seen.log is None else {"log": seen.log})}
+            return jobs.data(seen.jobs)
         return self._video_data(ctx)
 
     def _video_data(self, ctx: ExecutionContext) -> dict[str, Any]:

@@ -176,3 +176,63 @@ def test_the_next_step_is_to_label_again_when_people_have_said_something(panel, 
     assert step() == "label_tracks"
     api.label(asked, progress=False)
     assert step() == "sync_cvat"
+
+
+@pytest.fixture
+def job_is(monkeypatch):
+    """A function that says how the only job stands."""
+    from spam_plugin.integrations.fiftyone_ import jobs
+
+    def stands(state, said=None, error=None, log=""):
+        one = jobs.Job(
+            id="1", operator=f"{URI}label_tracks", label="SPAM: label tracks", dataset="any", state=state,
+            progress=None, doing="", queued=None, started=None, ended=None, error=error, said=said, worker=None,
+        )  # fmt: skip
+        monkeypatch.setattr(jobs, "list_jobs", lambda *args: [one])
+        monkeypatch.setattr(jobs, "job_log", lambda id: log)
+        monkeypatch.setattr(jobs, "workers", list)
+
+    return stands
+
+
+def test_a_job_that_has_ended_is_told_once_and_what_it_changed_is_shown(panel, labelled, job_is):
+    panel("on_load", labelled)
+    job_is("running")
+    assert not named(panel("tick", labelled), "notify")
+    job_is("completed", said="752 boxes in 23 tracks")
+    assert not named(panel("tick", labelled, sample=str(labelled.first().id)), "notify")  # an open sample is left alone
+    shown = panel("tick", labelled)
+    assert [one["message"] for one in named(shown, "notify")] == ["SPAM: label tracks: 752 boxes in 23 tracks"]
+    assert named(shown, "reload_dataset")
+    assert not named(panel("tick", labelled), "notify")
+
+
+def test_a_job_that_has_failed_is_told_with_its_error(panel, labelled, job_is):
+    panel("on_load", labelled)
+    job_is("queued")
+    panel("tick", labelled)
+    job_is("failed", error="InputError: no boxes")
+    (said,) = named(panel("tick", labelled), "notify")
+    assert (said["message"], said["variant"]) == ("SPAM: label tracks: InputError: no boxes", "error")
+
+
+def test_a_log_is_shown_letter_by_letter_and_put_away_again(panel, labelled, job_is):
+    job_is("completed", log="\n".join(["one `two` *three*", "", *(f"line {number}" for number in range(1, 301))]))
+    panel("turn", labelled, value="jobs")
+    shown = panel("job_log", labelled, row=0)
+    (log,) = [text for text in shown.said if text.startswith("**log**")]
+    assert "... 101 lines before" in log
+    assert "`` line 300 ``" in log
+    assert "`` line 101 ``" in log
+    assert "line 100 " not in log
+    assert not any(text.startswith("**log**") for text in panel("job_log", labelled, row=0).said)
+
+
+def test_the_forms_of_the_panel_begin_with_the_field_that_it_shows(panel, labelled):
+    from spam_plugin.integrations.fiftyone_ import api
+
+    api.label(labelled, out="other_tracks", progress=False)
+    panel("on_load", labelled)
+    shown = panel("choose_field", labelled, value="other_tracks")
+    steps = shown.drawn.to_json()["type"]["properties"]["steps"]["type"]["properties"]
+    assert [step["view"]["params"] for step in steps.values()] == [{"out": "other_tracks"}] * 3
