@@ -31,10 +31,14 @@ LOOPBACK = "127.0.0.1"  # the App has no log-in, and its server gives media and 
 PANEL = "spam_panel"
 SHARES = (0.57, 0.43)  # of the samples and of our panel
 
-# A process that is started so has the working folder in its path, whose files must not be taken for modules.
+# A process that is started so has the working folder in its path, whose files must not be taken for modules. Each look
+# for a database that has gone would take 30 s, at some of which the server serves nobody; "serverSelectionTimeoutMS" in
+# a URI has its way.
 _SERVER = """if True:
     import sys
     sys.path[:] = filter(None, sys.path)
+    from pymongo import common
+    common.SERVER_SELECTION_TIMEOUT = 5
     from fiftyone.server.main import start_server
     start_server(port={port}, address={address!r})
 """

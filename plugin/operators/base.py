@@ -93,7 +93,7 @@ class SpamOperator(foo.Operator):
             return super().resolve_type(ctx, type)
         except Exception as error:
             form = Form(ctx, self.LABEL, self.BUTTON)
-            form.refuse(self._known(ctx) or self._said(error))
+            form.refuse(sentence(error) or self._known(ctx) or self._said(error))
             return form.property()
 
     def resolve_input(self, ctx: ExecutionContext) -> types.Property | None:

@@ -283,14 +283,20 @@ def choices_of(ctx: ExecutionContext) -> Choices:
     if shared is None:
         return Choices(dataset_of(ctx))
     if not shared:
-        shared.append(Choices(dataset_of(ctx)))
+        try:
+            shared.append(Choices(dataset_of(ctx)))
+        except Exception as error:
+            shared.append(error)
+    if isinstance(shared[0], Exception):
+        raise shared[0]
     return shared[0]
 
 
 def share_choices(ctx: ExecutionContext) -> None:
     """Lets all that are asked within one request look at the same dataset, once: FiftyOne loads it anew for each.
 
-    Only for requests that change nothing.
+    So they do at what is wrong with it: each would wait half a minute for a database that has gone, and the App with
+    it, whose server asks for buttons where it serves everybody. Only for requests that change nothing.
     """
     ctx.request_params.setdefault(_SHARED, [])
 

@@ -267,3 +267,20 @@ def test_the_database_goes_in_the_middle_and_the_next_run_does_the_rest(plugins,
     assert told["after"] == ["spam-1", "spam-1"]
     assert told["boxes"] == told["result"]["boxes"] > 0
     assert told["statuses"] == {"label_spam_tracks": "finished"}  # it went on with the run that was interrupted
+
+
+def test_a_database_that_has_gone_is_looked_for_once_a_request_for_all_the_buttons(ops, crossing, monkeypatch):
+    from pymongo.errors import ServerSelectionTimeoutError
+
+    from spam_plugin.plugin.operators import OPERATORS, forms
+
+    looks = []
+
+    def gone(ctx):
+        looks.append(ctx)
+        raise ServerSelectionTimeoutError("localhost:27017: [Errno 111] Connection refused")
+
+    monkeypatch.setattr(forms, "dataset_of", gone)
+    ctx = ops.ctx("label_tracks", crossing)
+    assert not [name for name, _ in OPERATORS if ops.get(name).resolve_placement(ctx) is not None]
+    assert len(looks) == 1
