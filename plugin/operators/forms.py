@@ -104,6 +104,10 @@ class Form:
         if shown is None:
             view = types.AlertView(label="This cannot be done", description=said, severity="error")
             shown = self._inputs.str("refused", default="", view=view)
+            # When its button is pressed, the App looks at a form anew but shows only errors at fields that it shows.
+            for first in [] if self._shown else list(self.params)[:1]:
+                self._shown[first] = self._inputs.str(first, view=types.HiddenView())
+                self._shown[first].invalid, self._shown[first].error_message = True, said
         shown.invalid = True
         shown.error_message = said
 

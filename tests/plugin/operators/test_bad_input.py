@@ -284,3 +284,17 @@ def test_a_database_that_has_gone_is_looked_for_once_a_request_for_all_the_butto
     ctx = ops.ctx("label_tracks", crossing)
     assert not [name for name, _ in OPERATORS if ops.get(name).resolve_placement(ctx) is not None]
     assert len(looks) == 1
+
+
+def test_what_is_refused_as_a_whole_is_also_said_at_a_field_of_the_form_that_is_open(ops, crossing, monkeypatch):
+    """The App shows no more when a form's button is pressed, e.g. while the database is away."""
+    from pymongo.errors import ServerSelectionTimeoutError
+
+    from spam_plugin.plugin.operators import forms
+
+    def gone(ctx):
+        raise ServerSelectionTimeoutError("localhost:27017: [Errno 111] Connection refused")
+
+    monkeypatch.setattr(forms, "dataset_of", gone)
+    form = ops.form("label_tracks", crossing, candidates="candidates", out="spam_tracks")
+    assert form.invalid == dict.fromkeys(("refused", "candidates"), forms.DATABASE_GONE)
