@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -48,6 +51,33 @@ class AppPage:
         return self.page.locator('[data-cy="modal"]')
 
     # --- what a person does
+
+    def open_dataset(self, name: str, sees: str = '[data-cy="looker"]') -> None:
+        """Opens another dataset, with our panel beside its samples if there are any."""
+        self.page.goto(f"{self.page.url.split('/datasets/')[0]}/datasets/{name}")
+        self.page.wait_for_selector(sees)
+        if self.page.locator('[data-cy="looker"]').count():
+            self.page.locator('[data-cy="new-panel-btn"]').first.click()
+            self.page.get_by_text("SPAM", exact=True).last.click()
+            self.panel.wait_for()
+
+    def another_window(self) -> AppPage:
+        """What somebody else sees, who opens the same dataset."""
+        other = AppPage(self.page.context.new_page(), self._pictures)
+        other.page.goto(self.page.url)
+        other.panel.wait_for()
+        return other
+
+    def split(self) -> None:
+        """Turns to our panel at the sample that is open, and puts it beside the sample."""
+        self.sample.get_by_text("SPAM", exact=True).click()
+        self.sees("Uncertainty by frame", self.sample)
+        self.sample.locator('[data-testid="SplitHorizontalIcon"], [title="Split horizontally"]').first.click()
+
+    def cancel(self) -> None:
+        """Closes a form without sending it."""
+        self.form.get_by_role("button", name="Cancel", exact=True).click()
+        expect(self.form).to_have_count(0, timeout=PATIENCE)
 
     def press_toolbar(self, name: str) -> None:
         """Presses the button of an operator above the samples, and sees its form."""
@@ -121,10 +151,25 @@ class AppPage:
 
     def close_sample(self) -> None:
         """Closes the sample that is open."""
-        self.page.keyboard.press("Escape")
-        expect(self.sample).to_have_count(0, timeout=PATIENCE)
+        for _ in range(PATIENCE // 1000):
+            self.page.keyboard.press("Escape")  # the first one may only take the mouse's mark from a chart
+            self.page.wait_for_timeout(1000)
+            if not self.sample.count():
+                return
+        expect(self.sample).to_have_count(0)
 
     # --- what a person sees
+
+    def draws(self, field: str) -> bool:
+        """Whether a field is ticked beside the grid."""
+        name = self.page.locator(f'[data-cy="sidebar-field-container-{field}"]').first
+        return name.locator("xpath=ancestor::*[.//input[@type='checkbox']][1]").locator("input").first.is_checked()
+
+    def colours(self, where: Locator, pool: Sequence[str]) -> set[str]:
+        """Those of some colours that cover more than what fields are marked with."""
+        pixels = cv2.imdecode(np.frombuffer(where.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        counts = Counter(f"#{r:02x}{g:02x}{b:02x}" for b, g, r in pixels.reshape(-1, 3).tolist())
+        return {colour for colour in pool if counts[colour] > 500}
 
     def sees(self, words: str | re.Pattern[str], where: Locator | None = None) -> None:
         """Waits until something can be read."""
@@ -160,7 +205,7 @@ def browser(url: str, dataset: str, pictures: Path, folder: Path) -> Iterator[Ap
             context.set_default_timeout(PATIENCE)
             page = context.pages[0]
             inside = ("data:", "blob:", url)
-            page.route("**/*", lambda r: r.continue_() if r.request.url.startswith(inside) else r.abort())
+            context.route("**/*", lambda r: r.continue_() if r.request.url.startswith(inside) else r.abort())
             # A fresh profile is shown an advertisement whose backdrop takes all clicks.
             context.add_init_script("localStorage.setItem('fiftyone-enterprise-tooltip-seen', 'true')")
             page.goto(f"{url}/datasets/{dataset}")

@@ -32,9 +32,7 @@ def test_a_question_opens_its_frame_and_a_click_in_the_timeline_goes_to_another(
     app.sees(app.time_of(rows[place].frame, rate), app.sample)
     app.picture("question")
 
-    app.sample.get_by_text("SPAM", exact=True).click()
-    app.sees("Uncertainty by frame", app.sample)
-    app.sample.locator('[data-testid="SplitHorizontalIcon"], [title="Split horizontally"]').first.click()
+    app.split()
     points = app.sample.locator(".js-plotly-plot .trace.scatter").first.locator("path.point")
     expect(points.nth(3)).to_be_visible(timeout=PATIENCE)
     app.click_at(points.nth(3))
