@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import InputError, MissingError
 from .decoding import Decoded, decode
+from .memory import in_batches
 from .network import MULTIPLE, DetectorConfig, DetectorNetwork, cell_grid
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "detector-1.safetensors"
@@ -133,12 +134,7 @@ class Detector:
             InputError: for an image of another kind, or one that alone is too large for the GPU's memory.
         """
         settings = settings or DetectSettings()
-        for index, image in enumerate(images):
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-                raise InputError(f"detector: image {index} is {kind}; it must be (height, width, 3) uint8")
-            if not image.size:
-                raise InputError(f"detector: image {index} has no pixels")
+        check_images(images)
         found: list[tuple[NDArray, ...]] = []
         for (height, width), members in _by_size(images):
             for rows, decoded in self._run([images[n] for n in members], height, width, settings):
@@ -158,23 +154,12 @@ class Detector:
     ) -> Iterator[tuple[slice, Decoded]]:
         """Boxes of images of one padded size, a batch at a time."""
         centre, stride = cell_grid(height, width, self.device)
-        size, first = settings.batch, 0
-        while first < len(images):
-            part = images[first : first + size]
-            try:
-                logits, distances = self._fast(self._padded(part, height, width))
-                found = decode(logits, distances, centre, stride, settings.least_score, settings.overlap, settings.most)
-            except torch.OutOfMemoryError as error:
-                if size == 1:
-                    raise InputError(
-                        f"detector: one image of {width} x {height} pixels does not fit into the memory of "
-                        f"{self.device}; use smaller images, or the device 'cpu'"
-                    ) from error
-                size = max(size // 2, 1)
-                torch.cuda.empty_cache()
-                continue
-            yield slice(first, first + len(part)), found
-            first += len(part)
+
+        def work(part: slice) -> Decoded:
+            logits, distances = self._fast(self._padded(images[part], height, width))
+            return decode(logits, distances, centre, stride, settings.least_score, settings.overlap, settings.most)
+
+        yield from in_batches(len(images), settings.batch, work, f"one image of {width} x {height} pixels", self.device)
 
     def _padded(self, images: list[Image], height: int, width: int) -> torch.Tensor:
         """(B, 3, height, width) on the device; black to the right and below, as in training."""
@@ -182,6 +167,16 @@ class Detector:
         for place, image in enumerate(images):  # pictures
             batch[place, : image.shape[0], : image.shape[1]] = image
         return torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).to(self._dtype)
+
+
+def check_images(images: Sequence[Image] | Image) -> None:
+    """Raise ``InputError`` for the first image that is not (H, W, 3) uint8, or has no pixels."""
+    for index, image in enumerate(images):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            kind = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise InputError(f"detector: image {index} is {kind}; it must be (height, width, 3) uint8")
+        if not image.size:
+            raise InputError(f"detector: image {index} has no pixels")
 
 
 def check_device(device: str) -> None:
