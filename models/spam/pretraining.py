@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +82,16 @@ class Batch:
     context: Tensor
     truth: Truth
     longest: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(_moved(self.boxes, device), self.context.to(device), _moved(self.truth, device), self.longest)
+
+
+def _moved(columns: Any, device: torch.device) -> Any:
+    """A dataclass of tensors with all of them on a device."""
+    moved = {key: value.to(device) for key, value in vars(columns).items() if isinstance(value, Tensor)}
+    return replace(columns, **moved)
 
 
 def make_batch(streams: list[Stream], device: torch.device) -> Batch:
@@ -172,8 +183,9 @@ def hierarchy_loss(
     logit = network.judge_boxes(context, place, output.state[partition.node])
     # A box is worth keeping in a track only if it lies on the track's own object.
     own = node_identity(partition, truth.identity)[partition.node]
-    good = truth.valid & ((own == truth.identity) | (output.nodes.count[partition.node] == 1))
-    box = functional.binary_cross_entropy_with_logits(logit, good.float())
+    good = truth.valid.float() * ((own == truth.identity) | (output.nodes.count[partition.node] == 1))
+    box = functional.binary_cross_entropy_with_logits(logit, good, truth.weight, reduction="sum")
+    box = box / (len(good) if truth.weight is None else truth.weight.sum().clamp_min(1e-6))
     return HierarchyLoss(total + box, edge_log, node_log, float(box.detach()))
 
 
