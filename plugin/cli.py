@@ -42,6 +42,7 @@ COMMANDS: dict[str, Row] = {
     "sync": Row("sync", "command", "Send what needs people to CVAT, and bring back what they did."),
     "webhook": Row("webhook", "command", "Synchronise whenever CVAT says that something has changed."),
     "worker": Row("worker", "command", "Run the jobs that the App hands over, the oldest first."),
+    "models": Row("models", "command", "Trained versions: list, compare, choose, go back, export, remove."),
     "simulate": Row("simulate", "command", "What labels would be worth after so many clicks, from ground truth."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
