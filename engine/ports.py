@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..models.columns import Candidates, Tracks, VideoInfo
 from ..models.spam.constraints import Constraints
 from .answers import Answer
 
 if TYPE_CHECKING:
+    from ..models.detector.detector import Detections
     from .choosing import QueryPlan
 
 
@@ -157,3 +161,25 @@ class Labeller(Protocol):
         constraints: Sequence[Constraints | None] | None = None,
     ) -> list[Tracks]:  # fmt: skip
         """Tracks of every video that keep to what people said; the same inputs give the same tracks."""
+
+
+class ObjectDetector(Protocol):
+    """Finds candidates in single images; what an image gives depends on nothing but the image."""
+
+    @property
+    def version(self) -> str:
+        """Names the weights; it is stored with every field of candidates."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of ``Detections.class_index``; a detector may learn them as it goes."""
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> Detections:
+        """Boxes of every image.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, of any sizes.
+
+        Raises:
+            InputError: for images that cannot be used, or that alone are too large for the memory.
+        """
