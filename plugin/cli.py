@@ -47,6 +47,7 @@ COMMANDS: dict[str, Row] = {
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
     "pretrain-detector": Row("pretrain_detector", "command", "Make a detector of your own from rendered pictures."),
+    "pretrain-appearance": Row("pretrain_appearance", "command", "Make an appearance network of your own, likewise."),
     "doctor": Row("doctor", "command", "Check the installation, and say how to mend what is wrong."),
     "demo": Row("demo", "command", "Label a few rendered or given videos and print what the labels are worth."),
 }
