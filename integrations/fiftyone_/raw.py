@@ -151,6 +151,40 @@ def write_image_labels(
         )
 
 
+def put_labels(
+    dataset: fo.Dataset,
+    field: str,
+    labels: Sequence[tuple[str | ObjectId, int | None, Sequence[dict[str, Any]]]],
+) -> None:
+    """Replaces the ``Detections`` field of some frames, or of some images, and of no others.
+
+    Args:
+        dataset: the dataset, with ``field`` declared (``declare_detections``).
+        field: its name, without ``"frames."``.
+        labels: (sample id, 1-based frame number or None for an image sample, ``detection_dict``s); frames that do not
+            exist are made.
+    """
+    now = datetime.now(timezone.utc)
+    on_frames = bool(labels) and labels[0][1] is not None
+    updates = []
+    for sample, number, found in labels:
+        update = {"$set": {field: detections_dict(found), "last_modified_at": now}}
+        if on_frames:
+            update["$setOnInsert"] = {"created_at": now, "_dataset_id": dataset._doc.id}
+        updates.append(UpdateOne(_place(sample, number), update, upsert=on_frames))
+    if updates:
+        dataset._bulk_write(updates, frames=on_frames)
+
+
+def clear_labels(dataset: fo.Dataset, field: str, sample_ids: Sequence[str]) -> None:
+    """Empties a field of all frames of video samples, or of image samples."""
+    on_frames = dataset.media_type == "video"
+    mine = {"$in": [ObjectId(key) for key in sample_ids]}
+    update = {"$set": {field: None, "last_modified_at": datetime.now(timezone.utc)}}
+    query = {"_sample_id" if on_frames else "_id": mine, field: {"$ne": None}}
+    dataset._bulk_write([UpdateMany(query, update)], frames=on_frames)
+
+
 def change_labels(
     dataset: fo.Dataset,
     field: str,
