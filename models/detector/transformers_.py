@@ -39,6 +39,7 @@ class Preparation:
         factor: that values from 0 to 255 are multiplied by.
         mean: of red, green and blue, subtracted then.
         deviation: divided by then.
+        multiple: that sides are cut down to after "shortest_edge", as YOLOS' patches want it.
     """
 
     size: Mapping[str, int]
@@ -46,6 +47,7 @@ class Preparation:
     factor: float = 1 / 255
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         known = ({"height", "width"}, {"shortest_edge"}, {"shortest_edge", "longest_edge"}, {"max_height", "max_width"})
@@ -76,6 +78,9 @@ class Preparation:
                 float(said.get("rescale_factor") or 1 / 255) if said.get("do_rescale", True) else 1.0,
                 tuple(map(float, said["image_mean"])) if normal else (0.0,) * 3,
                 tuple(map(float, said["image_std"])) if normal else (1.0,) * 3,
+                16
+                if "yolos" in f"{said.get('image_processor_type')}{said.get('feature_extractor_type')}".lower()
+                else 1,
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
@@ -99,6 +104,7 @@ class Preparation:
             edge, other = max(round(exact), 1), int(exact * ratio)
         else:
             other = int(edge * ratio)
+        edge, other = (max(side // self.multiple, 1) * self.multiple for side in (edge, other))
         return (edge, other) if height <= width else (other, edge)
 
     def apply(self, pictures: Tensor) -> Tensor:

@@ -113,11 +113,13 @@ def test_every_frame_of_a_video_gets_the_detectors_boxes(videos):
     assert sorted(found) == list(range(LENGTH))
     x, y, wide, tall = found[100][0]["bounding_box"]
     assert np.allclose([x * WIDTH, y * HEIGHT, wide * WIDTH, tall * HEIGHT], [54, 20, 16, 24], atol=1.5)
-    assert found[100][0]["label"] == "person" and 0.4 < found[100][0]["confidence"] < 0.5
+    assert found[100][0]["label"] == "person"
+    assert 0.4 < found[100][0]["confidence"] < 0.5
     (read,) = dataset.first().frames[101].candidates.detections
     assert read.label == "person"
     info = dataset.get_field("frames.candidates").info
-    assert info["detector"] == "bright-1" and dataset.get_run_info(info["run"]).config.detector == "bright-1"
+    assert info["detector"] == "bright-1"
+    assert dataset.get_run_info(info["run"]).config.detector == "bright-1"
     assert dataset.load_run_results(report.run).report["videos"]["a"]["boxes"] == LENGTH
 
 
@@ -149,8 +151,10 @@ def test_each_frame_is_decoded_once_for_the_detector_and_for_who_looks_at_the_bo
     eye = Eye()
     detect(dataset, Bright(), appearance=eye)
     assert decoded == ["read"] * LENGTH
-    assert sorted(eye.boxes) == list(range(LENGTH)) and eye.flushed == LENGTH
-    assert eye.boxes[100].shape == (1, 4) and abs(eye.boxes[100][0, 0] - 54) < 2
+    assert sorted(eye.boxes) == list(range(LENGTH))
+    assert eye.flushed == LENGTH
+    assert eye.boxes[100].shape == (1, 4)
+    assert abs(eye.boxes[100][0, 0] - 54) < 2
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(videos):
@@ -161,7 +165,8 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_undisturbed_one(videos):
         detect(dataset, Bright(stop=15))  # 10 groups of 16 frames in each video
     again = Bright()
     report = detect(dataset, again)
-    assert report.before == 1 and report.videos["b"]["boxes"] == LENGTH
+    assert report.before == 1
+    assert report.videos["b"]["boxes"] == LENGTH
     assert again.seen == LENGTH - 64  # what had been written of the second is not done again
     ours, theirs = everything(dataset), everything(whole)
     assert [[box[:3] for box in boxes] for boxes in ours.values()] == [
@@ -199,7 +204,8 @@ def test_another_detector_or_setting_replaces_the_boxes(videos):
     first = detect(dataset, Bright())
     second = detect(dataset, Bright("bright-2"))
     third = detect(dataset, Bright("bright-2"), settings={"least_score": 0.5})
-    assert len({first.run, second.run, third.run}) == 3 and third.boxes == LENGTH
+    assert len({first.run, second.run, third.run}) == 3
+    assert third.boxes == LENGTH
     assert dataset.get_field("frames.candidates").info["configuration"]["settings"] == {"least_score": 0.5}
 
 
@@ -246,7 +252,8 @@ def test_a_truncated_video_is_named_or_left_out(videos, film):
     with pytest.raises(InputError, match="'a'"):
         detect(dataset, Bright())
     report = detect(dataset, Bright(), skip_bad=True)
-    assert list(report.skipped) == ["a"] and list(report.videos) == ["b"]
+    assert list(report.skipped) == ["a"]
+    assert list(report.videos) == ["b"]
 
 
 def test_an_image_that_cannot_be_read_is_named(images):
@@ -290,11 +297,13 @@ def half_known(videos):
 def test_boxes_are_added_to_those_of_a_user_only_where_these_cover_none(half_known):
     mine = stored(half_known, "mine")
     report = detect(half_known, Bright(), "both", add_to="mine")
-    assert report.boxes == LENGTH and stored(half_known, "mine") == mine
+    assert report.boxes == LENGTH
+    assert stored(half_known, "mine") == mine
     both = stored(half_known, "both")
     assert [box["detector"] for frame in range(4) for box in both[frame]] == ["mine", "bright-1"] * 2
     assert both[0][0]["bounding_box"] == mine[0][0]["bounding_box"]
-    assert both[0][0]["confidence"] == mine[0][0]["confidence"] and both[0][0]["_id"] != mine[0][0]["_id"]
+    assert both[0][0]["confidence"] == mine[0][0]["confidence"]
+    assert both[0][0]["_id"] != mine[0][0]["_id"]
     # The detector's scores have been read on the user's scale, by what both have found.
     assert [both[frame][0]["confidence"] for frame in (1, 75, 149)] == pytest.approx([99.5, 62.5, 25.5], abs=2)
     assert half_known.get_field("frames.both.detections.detector") is not None
@@ -347,7 +356,8 @@ def test_labels_and_answers_stay_as_they_are(videos):
     answer(dataset, [about(dataset, key)])
     tracks = stored(dataset, "spam_tracks")
     detect(dataset, Bright("bright-2"))
-    assert stored(dataset, "spam_tracks") == tracks and len(AnswerBook(dataset, "spam_tracks").of(key)) == 1
+    assert stored(dataset, "spam_tracks") == tracks
+    assert len(AnswerBook(dataset, "spam_tracks").of(key)) == 1
 
 
 def about(dataset, key):
