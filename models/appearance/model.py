@@ -17,8 +17,7 @@ from ..errors import InputError, MissingError
 from .crops import CROP_SIZE, cut
 from .network import AppearanceConfig, AppearanceNetwork
 from .pretraining import as_input
-
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "appearance-0.safetensors"
+from .weights_file import DEFAULT_WEIGHTS
 
 
 class AppearanceModel:
