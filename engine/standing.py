@@ -14,7 +14,7 @@ from ..models.errors import InputError
 from .queries import Budget, Question
 
 BINS = 20  # of the histogram of uncertainty, over [0, 1]
-KINDS = ("label", "queries", "answers", "sync", "evaluate")
+KINDS = ("label", "queries", "answers", "sync", "evaluate", "retrain")
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,7 @@ class Round:
         tracks: of the field of tracks.
         wrong: share of the boxes that was expected to be wrong; None where nobody asked.
         scores: HOTA and the like in [0, 1], where they were evaluated against ground truth.
+        said: what came out, where numbers do not tell it, e.g. which version was trained.
 
     Raises:
         InputError: for another kind.
@@ -221,6 +222,7 @@ class Round:
     tracks: int = 0
     wrong: Estimate | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    said: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
