@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,17 @@ from ...engine.answers import Answer
 from ...engine.label import LabelReport, Step, label_videos
 from ...engine.ports import Labeller
 from ...models.errors import InputError, MissingError
+from ..appearances import COLOUR, open_appearance
 from .answers import AnswerBook
+from .calls import chosen as _chosen
+from .calls import shown as _shown
+from .calls import told as _told
 from .dataset import open_dataset
-from .embedding import EmbedReport, embed_videos
+from .detecting import DetectReport
+from .embedding import Describer, EmbedReport, describe_videos, embed_videos
 from .evaluate import Evaluation, evaluate
 from .fields import DEFAULT_OUT, OutputFields
+from .finding import detect
 from .ledger import Ledger
 from .queries import QueryDesk
 from .store import FiftyOneStore
@@ -33,8 +38,8 @@ if TYPE_CHECKING:
     from ...models.spam import LabelSettings, SpamModel
 
 __all__ = [
-    "AnswerReport", "EmbedReport", "Evaluation", "LabelReport", "answer", "embed", "evaluate", "label", "queries",
-    "simulate",
+    "AnswerReport", "DetectReport", "EmbedReport", "Evaluation", "LabelReport", "answer", "detect", "embed", "evaluate",
+    "label", "queries", "simulate",
 ]  # fmt: skip
 
 
@@ -61,7 +66,8 @@ def label(
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
         candidates: ``Detections`` field with a detector's boxes and their ``confidence``, of any scale.
-        embeddings: attribute of the candidates that holds appearance vectors, as ``spam-plugin embed`` writes them.
+        embeddings: attribute of the candidates that holds appearance vectors, or an appearance ("default", "colour", a
+            file, a folder or hub id), whose vectors lie beside the database and are made where they are missing.
         out: field that the tracks go to.
         view: only the videos of this view, or saved view; it chooses videos, it does not hide boxes.
         model: a loaded model, a file of weights, or None for the default weights.
@@ -75,7 +81,7 @@ def label(
         InputError: for input that cannot be used; names video, frame and field. Nothing has been written then.
         DeskError: if somebody else labels, asks about or synchronises the same field; nothing has been written then.
     """
-    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings)
+    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings, device=device)
     if model is None or isinstance(model, (str, Path)):
         from ...models.spam import LabelSettings, SpamModel
 
@@ -93,18 +99,28 @@ def embed(
     dataset: SampleCollection | str,
     candidates: str = "candidates",
     *,
-    out: str = "embedding",
+    appearance: str | Path | None = None,
+    out: str | None = None,
     view: SampleCollection | str | None = None,
+    device: str = "cpu",
     skip_bad: bool = False,
     progress: bool = True,
 ) -> EmbedReport:
-    """Give every candidate a vector of its colours (``models.appearance.colour``), which ``label`` can use.
+    """Give every candidate a vector that says how it looks, which ``label`` can use.
+
+    The vectors of an appearance lie beside the database, in half precision, and are found again by what is in the
+    files: run again, only what has changed is described, as ``label(embeddings=appearance)`` does by itself. Named an
+    attribute, they go there instead; colours (``models.appearance.colour``) do if no appearance is named.
 
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
         candidates: ``Detections`` field with a detector's boxes.
-        out: attribute of the candidates that the vectors go to; what it held is replaced.
+        appearance: "default", "colour", a ``.safetensors`` of ours, or a vision backbone of ``transformers`` by folder
+            or hub id; None for colours in an attribute.
+        out: attribute of the candidates that the vectors go to; what it held is replaced. None for "embedding" if no
+            appearance is named, and else for a place beside the database.
         view: only the videos of this view, or saved view.
+        device: where the appearance runs, as torch names it.
         skip_bad: leave out and count boxes and videos that cannot be used, instead of raising.
         progress: whether to show it, on standard error.
 
@@ -112,10 +128,13 @@ def embed(
         MissingError: for a dataset, view or field that is not there.
         InputError: for input that cannot be used; names video, frame and field.
     """
-    from ...models.appearance.colour import describe
-
+    chosen = _chosen(dataset, view)
     with _shown(progress, "embedding") as tell:
-        return embed_videos(_chosen(dataset, view), candidates, out, describe, skip_bad=skip_bad, tell=tell)
+        if appearance is not None and out is None:
+            describer = Describer(chosen._dataset, appearance, device)
+            return describe_videos(chosen, candidates, describer, skip_bad=skip_bad, tell=tell)
+        describe = open_appearance(appearance or COLOUR, device).describe
+        return embed_videos(chosen, candidates, out or "embedding", describe, skip_bad=skip_bad, tell=tell)
 
 
 def queries(
@@ -150,7 +169,7 @@ def queries(
         acquisition: which rule puts the questions into order; see ``engine.acquisition.ACQUISITIONS``.
         seed: of rules that draw lots.
         wish: share of wrong boxes, in [0, 1]; the plan then tells how many clicks are expected to lead there.
-        embeddings: attribute of the candidates that holds appearance vectors.
+        embeddings: attribute of the candidates that holds appearance vectors, or an appearance, as for ``label``.
         out: field of the tracks that the questions are about.
         view: only the videos of this view, or saved view.
         model: a loaded model, a file of weights, or None for the default weights.
@@ -169,7 +188,7 @@ def queries(
     from ...models.spam import LabelSettings, SpamModel
 
     spend = Budget.parse(budget, clicks_per_hour) if isinstance(budget, str) else budget
-    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings)
+    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings, device=device)
     store.query_desk().check()  # before the work and not only behind it
     if model is None or isinstance(model, (str, Path)):
         model = SpamModel.load(model, device)
@@ -207,7 +226,7 @@ def simulate(
         gt: ``Detections`` field with the ground truth; boxes whose attribute ``ignored`` is true do not count.
         candidates: ``Detections`` field with a detector's boxes.
         plan: budgets, rule and errors; None for the defaults.
-        embeddings: attribute of the candidates that holds appearance vectors.
+        embeddings: attribute of the candidates that holds appearance vectors, or an appearance, as for ``label``.
         view: only the videos of this view, or saved view.
         model: a loaded model, a file of weights, or None for the default weights.
         device: where a model that is loaded here runs.
@@ -307,50 +326,3 @@ def read_answers(path: str | Path) -> list[Answer]:
         except InputError as error:
             raise InputError(f"{file}, answer {number}: {error}") from error
     return out
-
-
-def _chosen(dataset: SampleCollection | str, view: SampleCollection | str | None) -> SampleCollection:
-    """The dataset or view that is meant."""
-    if isinstance(dataset, str):
-        dataset = open_dataset(dataset)
-    if view is None:
-        return dataset
-    if isinstance(view, str):
-        return open_dataset(dataset._dataset.name, view)
-    if view._dataset is not dataset._dataset:
-        raise InputError(f"the view is of dataset {view._dataset.name!r}, not of {dataset._dataset.name!r}")
-    return view
-
-
-@contextmanager
-def _told(progress: bool | Callable[[Step], None], *stages: str) -> Iterator[Callable[[Step], None]]:
-    """Who is told of steps: a function that was given, or bars."""
-    if callable(progress):
-        yield progress
-    else:
-        with _shown(progress, *stages) as tell:
-            yield tell
-
-
-@contextmanager
-def _shown(show: bool, *stages: str) -> Iterator[Callable[[Step], None]]:
-    """A bar per stage on standard error."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn(), TextColumn("{task.fields[video]}", style="dim"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bar:
-        tasks = {stage: bar.add_task(stage, total=None, video="") for stage in stages}
-
-        def tell(step: Step) -> None:
-            bar.update(tasks[step.stage], completed=step.done, total=step.total, video=step.video)
-
-        yield tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ from ...engine.label import summary
 from ...engine.ports import FinishedVideo, VideoInput, Written
 from ...models.columns import Tracks, VideoInfo
 from ...models.errors import InputError, MissingError
+from ..appearances import is_appearance
 from .answers import AnswerBook
 from .candidates import fingerprint, usable_candidates
 from .columns import read_boxes, write_tracks
 from .counting import count_written
+from .embedding import Describer
 from .fields import OutputFields, check_ours, declare, save_views, write_summary
 from .human import read_human_tracks
 from .ledger import Ledger
@@ -38,8 +41,10 @@ class FiftyOneStore:
         collection: the dataset or view.
         candidates: ``Detections`` field of the candidates, with or without ``frames.``.
         out: field that the tracks go to; made if it does not exist.
-        embedding: vector attribute of the candidates to use, or None.
+        embedding: vector attribute of the candidates to use, or the name of an appearance, whose vectors lie beside
+            the database and are made where they are missing; None for none.
         check: make sure that the fields are there to be written to; False if nothing will be.
+        device: where an appearance runs, as torch names it.
 
     Attributes:
         weights: file of the weights that label, "" for the default ones, None if that is not known; for the ledger.
@@ -50,7 +55,13 @@ class FiftyOneStore:
     """
 
     def __init__(
-        self, collection: SampleCollection, candidates: str, out: str, embedding: str | None = None, check: bool = True
+        self,
+        collection: SampleCollection,
+        candidates: str,
+        out: str,
+        embedding: str | None = None,
+        check: bool = True,
+        device: str = "cpu",
     ) -> None:
         videos = open_videos(collection)
         self._prefix = videos[0].prefix
@@ -60,11 +71,14 @@ class FiftyOneStore:
         if self._fields.out == self._candidates:
             raise InputError(f"tracks cannot go to {out!r}, the field of the candidates; choose another name")
         path = f"{self._prefix}{self._candidates}.detections.{embedding}"
+        self._describer: Describer | None = None
         if embedding is not None and self._dataset.get_field(path) is None:
-            raise MissingError(
-                f"candidates in {candidates!r} have no attribute {embedding!r}; make it with `spam-plugin embed`, or "
-                f"declare the attribute ({path})"
-            )
+            if not is_appearance(embedding):
+                raise MissingError(
+                    f"candidates in {candidates!r} have no attribute {embedding!r}; make it with `spam-plugin embed`, "
+                    f"declare the attribute ({path}), or name an appearance: default, colour, a file or a folder"
+                )
+            self._describer = Describer(self._dataset, embedding, device)
         if check:
             check_ours(self._dataset, self._prefix, self._fields)
         self._embedding = embedding
@@ -90,7 +104,13 @@ class FiftyOneStore:
         """One video's candidates; see ``VideoStore.read``."""
         video = self._videos[key]
         info = video.info()
-        boxes = read_boxes(video, self._candidates, info.width, info.height, self._embedding)
+        attribute = self._embedding if self._describer is None else None
+        boxes = read_boxes(video, self._candidates, info.width, info.height, attribute)
+        if self._describer is not None:
+            there = boxes.frame < info.num_frames  # others are told of below
+            self._describer.complete(video, boxes.frame[there], boxes.xyxy[there], (info.width, info.height))
+            vectors = self._describer.lookup(video, boxes.frame, boxes.xyxy)
+            boxes = replace(boxes, embedding=vectors)
         usable, left_out = usable_candidates(video, self._candidates, boxes, info, skip_bad, self._embedding)
         answers = self._book.of(key)
         digest = fingerprint(info, boxes)
@@ -107,7 +127,7 @@ class FiftyOneStore:
         self._model_version = str(configuration.get("model_version"))
         self._ledger.begin("label")
         declare(self._dataset, self._prefix, self._fields)
-        mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
+        mine = {"candidates": self._candidates, "embedding": self._looks(), "view": self._view}
         return self._runs.begin({**configuration, **mine})
 
     def write(self, key: str, tracks: Tracks) -> Written:
@@ -138,9 +158,15 @@ class FiftyOneStore:
         desk.check()
         self._ledger.begin("queries")
         declare(self._dataset, self._prefix, self._fields)
-        mine = {"candidates": self._candidates, "embedding": self._embedding, "view": self._view}
+        mine = {"candidates": self._candidates, "embedding": self._looks(), "view": self._view}
         desk.write(list(self._videos.values()), plan, {**configuration, **mine})
         self._ledger.finish_queries(plan.estimates)
+
+    def _looks(self) -> str | None:
+        """What says how candidates look, as runs note it."""
+        if self._describer is None:
+            return self._embedding
+        return f"{self._embedding} ({self._describer.version})"
 
     def query_desk(self) -> QueryDesk:
         """The open questions about the field of tracks."""

@@ -23,7 +23,7 @@ import click
     "--wish", metavar="SHARE", help="Tell how many clicks bring the share of wrong boxes under this, e.g. 2%."
 )
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
-@click.option("--embeddings", metavar="NAME", help="Attribute of the candidates with appearance vectors (see embed).")
+@click.option("--embeddings", metavar="NAME", help="How candidates look: default, colour, a file or an attribute.")
 @click.option("--out", default="spam_tracks", show_default=True, metavar="FIELD", help="The tracks asked about.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
 @click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")

@@ -31,7 +31,7 @@ import click
     help="Score as that benchmark does; ground truth must then be of MOTChallenge's classes.",
 )  # fmt: skip
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
-@click.option("--embeddings", metavar="NAME", help="Attribute of the candidates with appearance vectors (see embed).")
+@click.option("--embeddings", metavar="NAME", help="How candidates look: default, colour, a file or an attribute.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
 @click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, as torch names it: cpu, cuda.")
