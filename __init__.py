@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .integrations.cvat.api import register_backend, sync
-    from .integrations.fiftyone_.api import answer, evaluate, label, queries, simulate
+    from .integrations.fiftyone_.api import answer, detect, evaluate, label, queries, simulate
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "answer", "evaluate", "label", "queries", "register_backend", "simulate", "sync"]
+__all__ = ["__version__", "answer", "detect", "evaluate", "label", "queries", "register_backend", "simulate", "sync"]
 
 _PACKAGE = "spam_plugin"
 _DATASETS, _CVAT = "integrations.fiftyone_.api", "integrations.cvat.api"
 _LAZY = {
-    "answer": _DATASETS, "evaluate": _DATASETS, "label": _DATASETS, "queries": _DATASETS, "register_backend": _CVAT,
-    "simulate": _DATASETS, "sync": _CVAT,
+    "answer": _DATASETS, "detect": _DATASETS, "evaluate": _DATASETS, "label": _DATASETS, "queries": _DATASETS,
+    "register_backend": _CVAT, "simulate": _DATASETS, "sync": _CVAT,
 }  # fmt: skip
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fiftyone.core.collections import SampleCollection
 
@@ -24,7 +24,7 @@ from .detecting import DetectReport
 from .embedding import Describer, EmbedReport, describe_videos, embed_videos
 from .evaluate import Evaluation, evaluate
 from .fields import DEFAULT_OUT, OutputFields
-from .finding import detect
+from .finding import detect, detect_to_label
 from .ledger import Ledger
 from .queries import QueryDesk
 from .store import FiftyOneStore
@@ -47,6 +47,7 @@ def label(
     dataset: SampleCollection | str,
     candidates: str = "candidates",
     *,
+    detector: Any | None = None,
     embeddings: str | None = None,
     out: str = DEFAULT_OUT,
     view: SampleCollection | str | None = None,
@@ -66,6 +67,8 @@ def label(
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
         candidates: ``Detections`` field with a detector's boxes and their ``confidence``, of any scale.
+        detector: finds the candidates first, where that has not been done, and describes them as ``embeddings`` says
+            while their frames are in memory; see ``detect``. None to take candidates that are there.
         embeddings: attribute of the candidates that holds appearance vectors, or an appearance ("default", "colour", a
             file, a folder or hub id), whose vectors lie beside the database and are made where they are missing.
         out: field that the tracks go to.
@@ -81,18 +84,21 @@ def label(
         InputError: for input that cannot be used; names video, frame and field. Nothing has been written then.
         DeskError: if somebody else labels, asks about or synchronises the same field; nothing has been written then.
     """
-    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings, device=device)
+    collection, skipped = _chosen(dataset, view), {}
+    if detector is not None:
+        collection, skipped = detect_to_label(
+            collection, candidates, detector, embeddings, out, device, skip_bad, progress
+        )  # fmt: skip
+    store = FiftyOneStore(collection, candidates, out, embeddings, device=device)
     if model is None or isinstance(model, (str, Path)):
         from ...models.spam import LabelSettings, SpamModel
 
         store.weights = model or ""
         model = SpamModel.load(model, device)
         settings = settings or LabelSettings()
-    if callable(progress):
-        with store.hold():
-            return label_videos(store, model, settings, progress, skip_bad=skip_bad)
-    with store.hold(), _shown(progress, "reading", "labelling") as tell:
-        return label_videos(store, model, settings, tell, skip_bad=skip_bad)
+    with store.hold(), _told(progress, "reading", "labelling") as tell:
+        report = label_videos(store, model, settings, tell, skip_bad=skip_bad)
+    return replace(report, skipped={**skipped, **report.skipped}) if skipped else report
 
 
 def embed(

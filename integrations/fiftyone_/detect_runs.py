@@ -77,6 +77,7 @@ class DetectRuns:
         self._notes = ExecutionStore.create(f"{_STORE}.{field}", dataset._doc.id)
         self._lock = StoreLock(self._notes, _LOCK, f"field {field!r} of dataset {dataset.name!r}")
         self.run_key = ""
+        self._is_running = False
 
     def hold(self) -> AbstractContextManager[None]:
         """Makes sure that no other process detects into the field meanwhile."""
@@ -129,6 +130,9 @@ class DetectRuns:
             LostError: if another process has taken over meanwhile.
         """
         self._lock.check()
+        if not self._is_running:  # also a run that was finished, and goes on with videos that are new
+            self._set_status(self.run_key, RUNNING)
+            self._is_running = True
         self._notes.set(_VIDEO + key, asdict(note))
 
     def finish(self) -> None:
@@ -165,11 +169,14 @@ class DetectRuns:
         return {"videos": {note.name: asdict(note) for note in self._read().values()}}
 
     def _close(self, run_key: str, status: str, report: Mapping[str, Any]) -> None:
-        config = self._dataset.get_run_info(run_key).config
-        config.status, config.ended = status, _now()
-        self._dataset.update_run_config(run_key, config)
+        self._set_status(run_key, status)
         results = self._dataset.init_run_results(run_key, report=plain(report))
         self._dataset.save_run_results(run_key, results, overwrite=True, cache=False)
+
+    def _set_status(self, run_key: str, status: str) -> None:
+        config = self._dataset.get_run_info(run_key).config
+        config.status, config.ended = status, None if status == RUNNING else _now()
+        self._dataset.update_run_config(run_key, config)
 
 
 def _now() -> str:

@@ -31,6 +31,7 @@ def command(
     ctx: click.Context,
     dataset: str,
     candidates: str,
+    detector: str | None,
     embeddings: str | None,
     out: str,
     view: str | None,
@@ -47,9 +48,13 @@ def command(
     views "most uncertain", "in review" and "reviewed". Run again, it replaces what it wrote, but never a track that a
     human touched; interrupted, the same command does the rest.
 
+    With --detector, candidates are found first, as detect does, and described as --appearance says while their frames
+    are in memory, so that every video is decoded once; what has been done before is not done again.
+
     \b
-    Example:
+    Examples:
       spam-plugin label street --candidates candidates --out spam_tracks
+      spam-plugin label street --detector default --appearance default
     """  # noqa: D301 (click reads the control character)
     # FiftyOne writes what it has to say to standard output, which here belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
@@ -58,6 +63,7 @@ def command(
         report = api.label(
             dataset,
             candidates,
+            detector=detector,
             embeddings=embeddings,
             out=out,
             view=view,

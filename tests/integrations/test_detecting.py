@@ -393,3 +393,53 @@ def test_a_thread_that_decodes_ahead_gives_its_error_in_its_place_and_ends_when_
     next(stream)
     stream.close()
     assert closed == [True]
+
+
+def test_labelling_with_a_detector_and_an_appearance_decodes_each_frame_once(videos, monkeypatch, world, tmp_path):
+    from spam_plugin.integrations.fiftyone_.api import label
+
+    monkeypatch.setenv("SPAM_PLUGIN_VECTORS", str(tmp_path / "vectors"))
+    dataset, decoded, real = videos("a"), [], cv2.VideoCapture
+
+    class Counting(real):
+        def read(self):
+            decoded.append("read")
+            return super().read()
+
+        def grab(self):
+            decoded.append("grab")
+            return super().grab()
+
+    monkeypatch.setattr(frames.cv2, "VideoCapture", Counting)
+    model, detector = world.Model(), Bright()
+    report = label(dataset, detector=detector, embeddings="colour", model=model, progress=False)
+    assert decoded == ["read"] * LENGTH
+    assert model.dimensions
+    assert report.videos[0].candidates == LENGTH
+    label(dataset, detector=detector, embeddings="colour", model=model, progress=False)
+    assert decoded == ["read"] * LENGTH
+
+
+def test_what_would_stop_the_labelling_stops_it_before_the_detector_runs(labelled):
+    from spam_plugin.integrations.fiftyone_.api import label
+
+    idle = Bright()
+    with pytest.raises(InputError, match="no attribute 'embedding'"):
+        label(labelled, "found", detector=idle, embeddings="embedding", progress=False)
+    with pytest.raises(InputError, match="was not made by labelling"):
+        label(labelled, "found", detector=idle, out="candidates", progress=False)
+    with pytest.raises(InputError, match="tracks cannot go to"):
+        label(labelled, "spam_tracks", detector=idle, progress=False)
+    assert idle.calls == 0
+
+
+def test_a_video_that_cannot_be_decoded_is_left_out_of_the_labels_too(videos, film, world):
+    from spam_plugin.integrations.fiftyone_.api import label
+
+    dataset = videos("a", "b")
+    dataset.compute_metadata()
+    with open(dataset.match({"sequence": "a"}).first().filepath, "r+b") as file:
+        file.truncate(len(film.read_bytes()) // 2)
+    report = label(dataset, detector=Bright(), model=world.Model(), skip_bad=True, progress=False)
+    assert list(report.skipped) == ["a"]
+    assert [video.name for video in report.videos] == ["b"]
