@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 METHOD = "spam_retrain"
 RETRAIN = "retrain"  # the kind of round in the ledger
+RETRAINED = "_retrained"  # behind the name of candidates: those that a retrained detector found
 
 _STORE = "spam_plugin.learning"
 _RUNNING = "running"
@@ -79,6 +80,19 @@ class Learning:
         last = max(versions, key=lambda one: one.made, default=None)
         then = int(last.config.get("answers_then", 0)) if last is not None else 0
         return max(len(AnswerBook(self._dataset, self._out).all()) - then, 0)
+
+
+def last_labelling(dataset: fo.Dataset, out: str) -> tuple[str, str | None]:
+    """Field of the candidates, and their appearance vectors, that a field of tracks was made of last.
+
+    Candidates of a retrained detector stand for those that they were added to.
+    """
+    runs = [(dataset.get_run_info(key), key) for key in dataset.list_runs() if key.startswith(f"label_{out}")]
+    made = [(info.timestamp, key, info.config) for info, key in runs if getattr(info.config, "out", None) == out]
+    if not made:
+        return "candidates", None
+    config = max(made, key=lambda one: one[:2])[2]
+    return str(config.candidates).removesuffix(RETRAINED), getattr(config, "embedding", None)
 
 
 def retrain(
@@ -169,7 +183,7 @@ def _rounds(
             part(0.0, "labelling anew")
             label_with(source, parent, part)
         named = None if parent.name == BY_HAND else parent.name
-        store, pipeline = open_store(source, parent), FiftyOnePipeline(source)
+        store, pipeline = open_store(source, parent), FiftyOnePipeline(source, parent)
         report = once(store, shelf, pipeline, settings, use=use, parent=named, skip_bad=skip_bad, tell=part)
         reports.append(report)
         note_retrained(whole._dataset, out, report)

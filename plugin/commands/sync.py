@@ -69,6 +69,7 @@ def desk_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--every", default=60.0, show_default=True, metavar="SECONDS", help="How often --watch looks.")
 @click.option("--after", type=int, metavar="N", help="With --watch: run --run whenever so many answers have come.")
 @click.option("--run", metavar="COMMAND", help="What to run then, e.g. 'spam-plugin label street'.")
+@click.option("--retrain-after", type=click.IntRange(min=1), metavar="N", help="With --watch: retrain then, meanwhile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(ctx: click.Context, dataset: str, **given: Any) -> None:
@@ -89,6 +90,7 @@ def command(ctx: click.Context, dataset: str, **given: Any) -> None:
       spam-plugin sync street --status
       spam-plugin sync street --pull-only --state completed --stage acceptance --confirm
       spam-plugin sync street --watch --after 50 --run "spam-plugin label street"
+      spam-plugin sync street --watch --retrain-after 200
       spam-plugin sync street --all --share /data/videos=videos
     """  # noqa: D301 (click reads the control character)
     _check(given)
@@ -131,6 +133,8 @@ def _check(given: dict[str, Any]) -> None:
     check_run(given)
     if given["after"] is not None and not given["watches"]:
         raise click.UsageError("--after and --run need --watch")
+    if given["retrain_after"] is not None and not given["watches"]:
+        raise click.UsageError("--retrain-after needs --watch; spam-plugin retrain does it at once")
     if given["share"] and given["cloud"]:
         raise click.UsageError("media lie in a --share or in a --cloud storage, not in both")
 
@@ -193,10 +197,15 @@ def _once(link: Link, settings: SyncSettings, quiet: bool) -> SyncReport:
 
 
 def follow(link: Link, settings: SyncSettings, given: dict[str, Any], quiet: bool, **more: Any) -> None:
-    """Watches until interrupted; runs a command whenever enough answers have come."""
+    """Watches until interrupted; runs a command, or retrains, whenever enough answers have come."""
     from ...integrations.cvat.sync import watch
+    from ..trigger import RetrainTrigger
 
     answers = 0
+    trigger = None
+    if given.get("retrain_after") is not None:
+        name = link.collection()._dataset.name
+        trigger = RetrainTrigger(name, link.tracks, given["retrain_after"], lambda line: click.echo(line, err=True))
 
     def on_report(report: SyncReport) -> None:
         nonlocal answers
@@ -208,6 +217,8 @@ def follow(link: Link, settings: SyncSettings, given: dict[str, Any], quiet: boo
             stdout = sys.__stderr__ if given.get("as_json") else None
             done = subprocess.run(shlex.split(given["run"]), check=False, stdout=stdout)
             click.echo(f"{given['run']}: exit code {done.returncode}", err=True)
+        if trigger is not None:
+            trigger.look()
 
     def on_trouble(error: Exception) -> None:
         click.echo(f"warning: {error}; will look again in {given['every']:g} s", err=True)

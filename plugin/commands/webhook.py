@@ -23,6 +23,7 @@ from .sync import check_run, desk_options, follow, make_link, make_settings
 @click.option("--every", default=600.0, show_default=True, metavar="SECONDS", help="Look even if nobody calls.")
 @click.option("--after", type=int, metavar="N", help="Run --run whenever so many answers have come.")
 @click.option("--run", metavar="COMMAND", help="What to run then, e.g. 'spam-plugin label street'.")
+@click.option("--retrain-after", type=click.IntRange(min=1), metavar="N", help="Retrain whenever so many are new.")
 @click.pass_context
 def command(ctx: click.Context, dataset: str, host: str, port: int, register: str | None, **given: Any) -> None:
     """Wait for CVAT's webhooks, and do what "spam-plugin sync DATASET" does whenever people have finished something.
