@@ -119,7 +119,7 @@ class FiftyOneDetector:
         self._model, self._settings, self._keep = model, settings, keep
         self._place: dict[str, int] = {str(name): place for place, name in enumerate(known or ())}
         config = getattr(model, "config", None)
-        if isinstance(getattr(config, "confidence_thresh", None), (int, float)):
+        if config is not None and isinstance(getattr(config, "confidence_thresh", None), (int, float)):
             config.confidence_thresh = settings.least_score  # what the hierarchy may choose from
 
     @property

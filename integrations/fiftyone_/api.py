@@ -84,7 +84,7 @@ def label(
         InputError: for input that cannot be used; names video, frame and field. Nothing has been written then.
         DeskError: if somebody else labels, asks about or synchronises the same field; nothing has been written then.
     """
-    collection, skipped = _chosen(dataset, view), {}
+    collection, skipped = _chosen(dataset, view), dict[str, str]()
     if detector is not None:
         collection, skipped = detect_to_label(
             collection, candidates, detector, embeddings, out, device, skip_bad, progress

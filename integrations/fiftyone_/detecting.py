@@ -52,7 +52,7 @@ class DetectReport:
     """What a run did.
 
     Attributes:
-        field: that the boxes are in.
+        candidates: field that the boxes are in.
         detector: version of the detector.
         videos: name -> frames that were looked at, boxes and seconds, of videos of this call.
         before: how many videos had been done before.
@@ -61,7 +61,7 @@ class DetectReport:
         run: key of the run that is registered with the dataset.
     """
 
-    field: str
+    candidates: str
     detector: str
     videos: dict[str, dict[str, float]] = field(default_factory=dict)
     before: int = 0
@@ -185,7 +185,8 @@ def _detected(work: _Work, video: StoredVideo, note: VideoNote) -> Iterator[Vide
     """Writes boxes of the frames from ``note.next`` on; how far the video has come, after every write."""
     info = video.info()
     theirs = stored_boxes(video, work.other) if work.other is not None and work.looks is not None else {}
-    begin, waiting = time.perf_counter(), []
+    begin = time.perf_counter()
+    waiting: list[tuple[int, list[dict[str, Any]]]] = []
     stream = ahead(partial(_frames, video, info.num_frames, note.next), work.group)
     for group in _groups(stream, work.group):
         waiting += _boxes(work, video, group, theirs)

@@ -18,6 +18,8 @@ from .fields import DEFAULT_OUT, OutputFields, check_ours
 from .shelf import Shelf
 from .videos import open_videos
 
+IN_USE = "in-use"  # the detector of the version that was chosen, by name
+
 
 def detect(
     dataset: SampleCollection | str,
@@ -44,7 +46,7 @@ def detect(
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
         candidates: field that the boxes go to; one that something else has written is not overwritten.
-        detector: see ``integrations.detectors.open_detector``; None for the one in use, which is the small one of this
+        detector: see ``integrations.detectors.open_detector``; None or "in-use" for the one in use, which is the small one of this
             package unless a retrained one was chosen.
         classes: names of those to find; None for all.
         least_score: boxes below are dropped; low, so that labelling may choose.
@@ -68,12 +70,12 @@ def detect(
     from ..detectors import open_detector
 
     collection = chosen(dataset, view)
-    if detector is None:
+    if detector is None or (isinstance(detector, str) and detector == IN_USE):
         detector = Shelf(collection._dataset, out.removeprefix("frames.")).in_use().parts.get("detector")
     opened = open_detector(detector, device, least_score, classes=classes, batch=batch)
     looks = Describer(collection._dataset, appearance, device) if appearance is not None else None
     # Only what is unusual, so that who leaves the defaults as they are means the same run.
-    settings = {"least_score": least_score} if least_score != DEFAULT_LEAST_SCORE else {}
+    settings: dict[str, Any] = {"least_score": least_score} if least_score != DEFAULT_LEAST_SCORE else {}
     settings |= {"classes": sorted(classes)} if classes is not None else {}
     with told(progress, "detecting", "frames") as tell:
         return detect_in(

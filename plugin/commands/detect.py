@@ -70,8 +70,8 @@ def tell(report: Any) -> None:
         click.echo(f"video {name}: {why}", err=True)
     if report.before and not report.videos and not report.skipped:
         click.echo(
-            f"field {report.field!r} has the boxes of {report.detector!r} with these settings in all {report.before} "
-            f"videos already; --again detects anew",
+            f"field {report.candidates!r} has the boxes of {report.detector!r} with these settings in all "
+            f"{report.before} videos already; --again detects anew",
             err=True,
         )
     elif report.before:
@@ -83,7 +83,7 @@ def _print_table(report: dict[str, Any], boxes: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{report['detector']} in {report['field']}")
+    table = Table(title=f"{report['detector']} in {report['candidates']}")
     table.add_column("video", no_wrap=True)
     for title in ("frames", "boxes", "frames/s"):
         table.add_column(title, justify="right")

@@ -13,7 +13,14 @@ import click
 @click.command()
 @click.argument("dataset")
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
-@click.option("--embeddings", metavar="NAME", help="How candidates look: default, colour, a file or an attribute.")
+@click.option("--detector", metavar="NAME", help="Find candidates first: as for detect, or in-use for the one in use.")
+@click.option(
+    "--embeddings",
+    "--appearance",
+    "embeddings",
+    metavar="NAME",
+    help="How candidates look: default, colour, a file or an attribute.",
+)
 @click.option("--out", default="spam_tracks", show_default=True, metavar="FIELD", help="Where the tracks go.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
 @click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")
