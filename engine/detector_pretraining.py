@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,8 @@ import torch
 
 from ..models.detector import frames as detector_frames
 from ..models.detector.augmentation import Scene
-from ..models.detector.detector import Detector, DetectSettings, check_device
-from ..models.detector.losses import HIDDEN, VISIBLE
-from ..models.detector.precision import Boxes, Precision, average_precision, join
+from ..models.detector.detector import Detector, check_device
+from ..models.detector.judging import judge, look
 from ..models.detector.training import TrainingConfig, train
 from ..models.synthetic import figures, motion, render, scenery, scenes
 
@@ -41,46 +40,19 @@ class DetectorRelease:
     precision: dict[str, float]
 
 
-def unseen_scenes(seed: int, films: int) -> Iterator[Scene]:
+def unseen_scenes(seed: int, films: int, domain: str = "town") -> Iterator[Scene]:
     """Frames of films that training never draws: other seeds, other sizes; people and cars in turn.
 
     Args:
         seed: of all of them.
         films: how many; each gives 16 frames.
+        domain: which world they are filmed in.
     """
     for number in range(films):
         rng = np.random.default_rng([seed, _TEST_SEED, number])
         drawn = detector_frames.draw_settings(rng, TEST_SIZES)
-        drawn = replace(drawn, scene="road" if number % 2 else "street")
+        drawn = replace(drawn, scene="road" if number % 2 else "street", domain=domain)
         yield from map(detector_frames.scene_of, render.render(drawn, rng))
-
-
-def look(detector: Detector, given: Iterable[Scene]) -> tuple[Boxes, Boxes]:
-    """What a detector finds in some frames, and what is there: true boxes, with their visibility as score.
-
-    What is as good as hidden (under a twentieth of its pixels) is not there.
-    """
-    found, truth = [], []
-    settings = DetectSettings(least_score=0.01)
-    for number, scene in enumerate(given):  # frames: a whole film does not fit into memory
-        boxes = detector.detect([scene.image], settings)
-        found.append(Boxes(boxes.frame + number, boxes.xyxy, boxes.class_index, boxes.score))
-        every = Boxes(np.full(len(scene.xyxy), number, np.int64), scene.xyxy, scene.class_index, scene.visibility)
-        truth.append(every.take(np.flatnonzero(scene.visibility >= HIDDEN)))
-    return join(found), join(truth)
-
-
-def judge(found: Boxes, truth: Boxes, classes: int, least_visible: float = VISIBLE) -> Precision:
-    """Average precision at an overlap of 0.5.
-
-    Args:
-        found: detections.
-        truth: with visibility as score; objects of at least ``least_visible`` must be found, others count neither way.
-        classes: how many there are.
-        least_visible: share of an object's pixels.
-    """
-    counts = (truth.score >= least_visible).astype(np.float32)
-    return average_precision(found, replace(truth, score=counts), classes)
 
 
 def code_hash() -> str:

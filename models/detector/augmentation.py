@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .losses import HIDDEN, VISIBLE
+
 Image = NDArray[np.uint8]
 
 
@@ -21,6 +23,8 @@ class Scene:
         class_index: (M,) int64.
         visibility: (M,) float32, share of each object's pixels that can be seen.
         owner: (H, W) int16, which row each pixel shows, or -1; None if nobody knows.
+        weight: (M,) float32, how much each object counts; None if all count alike.
+        complete: whether what is no object is background; else that is known of boxes of visibility 0 alone.
     """
 
     image: Image
@@ -28,6 +32,8 @@ class Scene:
     class_index: NDArray[np.int64]
     visibility: NDArray[np.float32]
     owner: NDArray[np.int16] | None = None
+    weight: NDArray[np.float32] | None = None
+    complete: bool = True
 
 
 def vary(scene: Scene, side: int, rng: np.random.Generator, scales: tuple[float, float] = (0.5, 3.0)) -> Scene:
@@ -52,7 +58,8 @@ def vary(scene: Scene, side: int, rng: np.random.Generator, scales: tuple[float,
     inside = np.clip(np.minimum(xyxy[:, 2:], side) - np.maximum(xyxy[:, :2], 0), 0, None).prod(1)
     area = (xyxy[:, 2:] - xyxy[:, :2]).prod(1)
     if scene.owner is None:
-        share = inside / np.maximum(area, 1e-6)
+        unclear = (scene.visibility >= HIDDEN) & (scene.visibility < VISIBLE)  # stays so, however little is inside
+        share = np.where(unclear, inside > 0, inside / np.maximum(area, 1e-6))
     else:  # of the pixels that can be seen, those in the part
         x1, y1 = max(round(left), 0), max(round(top), 0)
         x2, y2 = max(round(left + part), 0), max(round(top + part), 0)
@@ -62,7 +69,15 @@ def vary(scene: Scene, side: int, rng: np.random.Generator, scales: tuple[float,
         xyxy = np.stack([side - xyxy[:, 2], xyxy[:, 1], side - xyxy[:, 0], xyxy[:, 3]], 1)
     kept = (inside > 0) & (share > 0)
     visibility = (scene.visibility * np.minimum(share, 1)).astype(np.float32)
-    return Scene(expose(image, rng), xyxy[kept], scene.class_index[kept], visibility[kept])
+    weight = None if scene.weight is None else scene.weight[kept]
+    return Scene(
+        expose(image, rng),
+        xyxy[kept],
+        scene.class_index[kept],
+        visibility[kept],
+        weight=weight,
+        complete=scene.complete,
+    )
 
 
 def expose(image: Image, rng: np.random.Generator) -> Image:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 
@@ -40,12 +40,16 @@ class Round:
         xyxy: (K, 64, 4) float32 pixels.
         class_index: (K, 64) int64; -1 for padding.
         visibility: (K, 64) float32.
+        weight: (K, 64) float32.
+        complete: (K,) bool.
     """
 
     images: NDArray[np.uint8]
     xyxy: NDArray[np.float32]
     class_index: NDArray[np.int64]
     visibility: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    complete: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,8 +58,12 @@ class Round:
         """Images (B, side, side, 3) uint8 and their objects."""
         part = slice(first, first + count)
         most = max(int((self.class_index[part] >= 0).sum(1).max(initial=0)), 1)
-        found = (self.xyxy[part, :most], self.class_index[part, :most], self.visibility[part, :most])
-        return torch.from_numpy(self.images[part]), Objects(*(torch.from_numpy(each) for each in found))
+        found = [each[part, :most] for each in (self.xyxy, self.class_index, self.visibility)]
+        if (self.weight[part, :most] != 1).any():
+            found.append(self.weight[part, :most])
+        complete = None if self.complete[part].all() else torch.from_numpy(self.complete[part])
+        objects = Objects(*(torch.from_numpy(each) for each in found))
+        return torch.from_numpy(self.images[part]), replace(objects, complete=complete)
 
 
 def draw_settings(rng: np.random.Generator, sizes: tuple[tuple[int, int], ...] = _SIZES) -> RenderSettings:
@@ -111,12 +119,17 @@ def pack(scenes: list[Scene], order: NDArray[np.int64] | None = None) -> Round:
     xyxy = np.zeros((len(scenes), MOST_OBJECTS, 4), np.float32)
     class_index = np.full((len(scenes), MOST_OBJECTS), -1, np.int64)
     visibility = np.zeros((len(scenes), MOST_OBJECTS), np.float32)
+    weight = np.ones((len(scenes), MOST_OBJECTS), np.float32)
     for place, index in enumerate(order):  # pictures
         scene = scenes[index]
         kept = np.argsort(-scene.visibility, kind="stable")[:MOST_OBJECTS]
         for table, values in ((xyxy, scene.xyxy), (class_index, scene.class_index), (visibility, scene.visibility)):
             table[place, : len(kept)] = values[kept]
-    return Round(np.stack([scenes[index].image for index in order]), xyxy, class_index, visibility)
+        if scene.weight is not None:
+            weight[place, : len(kept)] = scene.weight[kept]
+    images = np.stack([scenes[index].image for index in order])
+    complete = np.array([scenes[index].complete for index in order])
+    return Round(images, xyxy, class_index, visibility, weight, complete)
 
 
 def rounds(seed: int, first: int, films: int, cuts: int, side: int, background: bool) -> Generator[Round, None, None]:

@@ -9,11 +9,14 @@ cells that answer for an object.
 
 What counts as an object is decided by visibility, the share of its pixels that can be seen: from ``VISIBLE`` on it must
 be found; below ``HIDDEN`` it is background; in between nobody can be blamed either way, and cells there are left out.
+In pictures that are not complete only the cells of objects and of such background are judged: of the rest nobody knows
+what it shows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -45,15 +48,27 @@ class Objects:
         xyxy: (B, M, 4) float32, amodal boxes in pixels; may leave the image.
         class_index: (B, M) int64; -1 for padding.
         visibility: (B, M) float32 in [0, 1].
+        weight: (B, M) float32, how much each counts; None if all count alike.
+        complete: (B,) bool, whether what is no object is background; None if it always is.
     """
 
     xyxy: Tensor
     class_index: Tensor
     visibility: Tensor
+    weight: Tensor | None = None
+    complete: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Objects:
         """The same on a device."""
-        return Objects(self.xyxy.to(device), self.class_index.to(device), self.visibility.to(device))
+        return self._each(lambda column: column.to(device))
+
+    def take(self, rows: slice) -> Objects:
+        """Those of some images."""
+        return self._each(lambda column: column[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Objects:
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Objects(**{name: change(column) for name, column in columns.items() if column is not None})
 
 
 @dataclass(frozen=True)
@@ -63,10 +78,12 @@ class Assignment:
     Attributes:
         owner: (B, N) int64, the object that the cell answers for, or -1.
         ignored: (B, N) bool, cells that nobody is to judge.
+        weight: (B, N) float32, how much each cell counts; None if all count alike.
     """
 
     owner: Tensor
     ignored: Tensor
+    weight: Tensor | None = None
 
 
 def assign(objects: Objects, centre: Tensor, stride: Tensor, size: tuple[int, int]) -> Assignment:
@@ -81,7 +98,8 @@ def assign(objects: Objects, centre: Tensor, stride: Tensor, size: tuple[int, in
     batch, most = objects.class_index.shape
     if most == 0:
         nobody = torch.full((batch, len(centre)), -1, dtype=torch.int64, device=centre.device)
-        return Assignment(nobody, torch.zeros_like(nobody, dtype=torch.bool))
+        unknown = torch.zeros_like(nobody, dtype=torch.bool)
+        return Assignment(nobody, unknown if objects.complete is None else unknown | ~objects.complete[:, None])
     limit = torch.tensor([size[1], size[0]], device=centre.device, dtype=torch.float32)
     low = torch.minimum(objects.xyxy[..., :2].clamp_min(0), limit)
     high = torch.minimum(objects.xyxy[..., 2:].clamp_min(0), limit)
@@ -100,7 +118,17 @@ def assign(objects: Objects, centre: Tensor, stride: Tensor, size: tuple[int, in
     best, owner = torch.where(inside & right & counts, distance, torch.inf).min(-1)
     owner = torch.where(best.isfinite(), owner, -1)
     ignored = (inside & ((near & counts) | unclear)).any(-1) & (owner < 0)
-    return Assignment(owner, ignored)
+    background = inside & (objects.visibility < HIDDEN)[:, None]  # (B, N, M)
+    if objects.complete is not None:
+        ignored |= ~objects.complete[:, None] & ~background.any(-1) & (owner < 0)
+    return Assignment(owner, ignored, None if objects.weight is None else _weights(objects.weight, owner, background))
+
+
+def _weights(weight: Tensor, owner: Tensor, background: Tensor) -> Tensor:
+    """(B, N): a cell counts as much as its object, else as the weightiest box that it is to be silent about, else 1."""
+    silent = torch.where(background, weight[:, None], 0.0).amax(-1)
+    silent = torch.where(background.any(-1), silent, 1.0)
+    return torch.where(owner >= 0, weight.gather(1, owner.clamp_min(0)), silent)
 
 
 def detection_loss(
@@ -127,8 +155,11 @@ def detection_loss(
     blame = (target - logits.sigmoid()).detach().abs().square()
     loss = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * blame
     count = max(len(which), 1)
+    fit = 1 - generalised
+    if given.weight is not None:
+        loss, fit = loss * given.weight[..., None], fit * given.weight[image, cell]
     score = loss.masked_fill(given.ignored[..., None], 0.0).sum() / count
-    return score, (1 - generalised).sum() / count
+    return score, fit.sum() / count
 
 
 def _level_limits(stride: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ def draw_pedestrian(rng: np.random.Generator, pixels: int = 200, phases: int = 8
     Returns:
         A figure of 1.5 to 1.95 m, as wide as its longest step.
     """
-    pen = _Pen(pixels, 0.44)
+    pen = Pen(pixels, 0.44)
     skin = _skin(rng)
     jacket = pen.pattern(_colour(rng), _colour(rng), rng)
     trousers = pen.pattern(_colour(rng, dark=True), _colour(rng, dark=True), rng, plain=0.7)
@@ -100,7 +100,7 @@ def draw_pedestrian(rng: np.random.Generator, pixels: int = 200, phases: int = 8
             pen.polygon([(0.165, 0.065 + bob), (0.31, 0.065 + bob), (0.275, 0.018 + bob), (0.18, 0.018 + bob)], bag)
         film.append(pen.picture())
     height = float(rng.uniform(1.5, 1.95))
-    return Figure(_trim(film), height, stride=0.85 * height, class_index=PEDESTRIAN)
+    return Figure(trimmed(film), height, stride=0.85 * height, class_index=PEDESTRIAN)
 
 
 def draw_car(rng: np.random.Generator, pixels: int = 120, phases: int = 6, sideways: bool = True) -> Figure:
@@ -123,7 +123,7 @@ def draw_car(rng: np.random.Generator, pixels: int = 120, phases: int = 6, sidew
 
 def _car_side(rng: np.random.Generator, pixels: int, phases: int, van: bool) -> Image:
     long = 2.4 if van else 2.95
-    pen = _Pen(pixels, long)
+    pen = Pen(pixels, long)
     body = pen.pattern(_colour(rng), _colour(rng), rng, plain=0.6)
     trim, glass = _colour(rng, dark=True), (int(rng.integers(70, 130)), 90, 60)
     nose, roof, tail = rng.uniform(0.70, 0.78) * long, rng.uniform(0.5, 0.6) * long, rng.uniform(0.04, 0.2) * long
@@ -150,12 +150,12 @@ def _car_side(rng: np.random.Generator, pixels: int, phases: int, van: bool) -> 
                 turn = (0.1 * np.cos(spoke), 0.1 * np.sin(spoke))
                 pen.line(((x - turn[0], 0.8 - turn[1]), (x + turn[0], 0.8 + turn[1])), 0.025, (60, 60, 60))
         film.append(pen.picture())
-    return _trim(film)
+    return trimmed(film)
 
 
 def _car_end(rng: np.random.Generator, pixels: int, phases: int, van: bool) -> Image:
     del phases  # wheels seen from the end do not turn
-    pen = _Pen(pixels, 1.0 if van else 1.18)
+    pen = Pen(pixels, 1.0 if van else 1.18)
     width = pen.wide
     body = pen.pattern(_colour(rng), _colour(rng), rng, plain=0.6)
     trim, glass = _colour(rng, dark=True), (int(rng.integers(70, 130)), 90, 60)
@@ -170,7 +170,7 @@ def _car_end(rng: np.random.Generator, pixels: int, phases: int, van: bool) -> I
     pen.line(((0.03, 0.8), (width - 0.03, 0.8)), 0.05, trim)
     for x in (0.14 * width, 0.86 * width):
         pen.ellipse((x, 0.6), (0.1, 0.06), (200, 245, 250))
-    return _trim([pen.picture()])
+    return trimmed([pen.picture()])
 
 
 def draw_occluder(rng: np.random.Generator, pixels: int = 260, slim: bool = False) -> Figure:
@@ -187,7 +187,7 @@ def draw_occluder(rng: np.random.Generator, pixels: int = 260, slim: bool = Fals
     kind = rng.choice([0, 2]) if slim else rng.integers(4)
     wide = (0.16, float(rng.uniform(1.2, 2.2)), 0.55, 0.4)[kind]
     height = float(rng.uniform(*((3.6, 4.8), (1.2, 1.7), (3.2, 4.6), (2.3, 2.9))[kind]))
-    pen = _Pen(pixels, wide)
+    pen = Pen(pixels, wide)
     pen.clear()
     first, second = _colour(rng, dark=True), _colour(rng)
     if kind == 0:
@@ -202,10 +202,10 @@ def draw_occluder(rng: np.random.Generator, pixels: int = 260, slim: bool = Fals
     else:
         pen.line(((0.2, 0.1), (0.2, 1.0)), 0.045, first)
         pen.polygon([(0.0, 0.0), (wide, 0.0), (wide, 0.36), (0.0, 0.36)], pen.pattern(second, _colour(rng), rng))
-    return Figure(_trim([pen.picture()]), height, stride=np.inf, class_index=SCENERY)
+    return Figure(trimmed([pen.picture()]), height, stride=np.inf, class_index=SCENERY)
 
 
-class _Pen:
+class Pen:
     """A canvas whose unit is the figure's height, oversampled; each stroke also writes the alpha channel."""
 
     def __init__(self, pixels: int, wide: float) -> None:
@@ -275,7 +275,7 @@ class _Pen:
         self.canvas[part][inside, 3] = 255
 
 
-def _trim(film: list[Image]) -> Image:
+def trimmed(film: list[Image]) -> Image:
     """(P, h, w, 4): the pictures, cut to what any of them shows, so that the film's frame is the figure's box."""
     pictures = np.stack(film)
     shown = np.any(pictures[..., 3] > 127, axis=0)

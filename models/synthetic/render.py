@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..columns import VideoInfo
 from ..errors import InputError
+from .depot import draw_beast, draw_crystal, draw_robot
 from .figures import Figure, draw_car, draw_occluder, draw_pedestrian
 from .motion import DRAWN_DEPTH, drive, move_camera, project, walk
 from .scenery import Scenery
@@ -43,6 +44,7 @@ class RenderSettings:
         num_occluders: lamp posts, walls, trees and signs that stand in the way.
         camera: "still", "shake", "pan" (and zoom) or "walk".
         light_change: how much brightness wanders, as a share.
+        domain: "town" (people and cars) or "depot" (robots in the place of people, beasts in that of cars).
 
     Raises:
         InputError: for values that cannot be filmed.
@@ -58,6 +60,7 @@ class RenderSettings:
     num_occluders: int = 4
     camera: str = "still"
     light_change: float = 0.1
+    domain: str = "town"
 
     def __post_init__(self) -> None:
         checks = {
@@ -70,6 +73,7 @@ class RenderSettings:
             "num_occluders": self.num_occluders >= 0,
             "camera": self.camera in ("still", "shake", "pan", "walk"),
             "light_change": 0 <= self.light_change <= 0.5,
+            "domain": self.domain in ("town", "depot"),
         }
         for key, good in checks.items():
             if not good:
@@ -144,13 +148,7 @@ def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[Rende
     count, road = settings.num_objects, settings.scene == "road"
     camera = move_camera(rng, settings.camera, settings.num_frames, settings.frame_rate, *size)
     paths = (drive if road else walk)(rng, camera, settings.num_frames, count, settings.frame_rate, settings.width)
-    fine = settings.height / 360  # films as fine as the picture can show
-    if road:  # parked cars show their front
-        pixels = max(round(120 * fine), 16)
-        figures = [draw_car(rng, pixels, sideways=bool(way > 0)) for way in paths.way[-1]]
-    else:
-        figures = [draw_pedestrian(rng, max(round(200 * fine), 24)) for _ in range(count)]
-    figures += [draw_occluder(rng, max(round(260 * fine), 32), slim=road) for _ in range(settings.num_occluders)]
+    figures = _draw_figures(settings, rng, paths.way[-1])
     stand_z = log_uniform(rng, *((5.0, 8.0) if road else (6.0, 13.0)), settings.num_occluders)
     stand_x = rng.uniform(-0.45, 0.45, settings.num_occluders) * settings.width / camera.focal * stand_z
     ones = np.ones((settings.num_frames, 1))
@@ -159,7 +157,7 @@ def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[Rende
         camera, np.hstack([paths.x, ones * stand_x]), np.hstack([paths.z, ones * stand_z]), tall, wide, size
     )
     drawn = (depth > DRAWN_DEPTH[0]) & (depth < DRAWN_DEPTH[1])
-    scenery = Scenery(rng, camera, road, size)
+    scenery = Scenery(rng, camera, road, size, settings.domain)
     tint = 0.2 * correlated_noise(rng, settings.num_frames, 3, 2.0 * settings.frame_rate)
     sun = np.sin(np.arange(settings.num_frames)[:, None] / settings.frame_rate + rng.uniform(0, 2 * np.pi))
     light = 1 + settings.light_change * (tint + sun)  # (T, 3)
@@ -181,6 +179,22 @@ def render(settings: RenderSettings, rng: np.random.Generator) -> Iterator[Rende
             np.where(owner < count, owner, -1).astype(np.int16),
             _truth_of(frame, owner, share, xyxy[frame, :count], drawn[frame, :count], class_index, size),
         )
+
+
+def _draw_figures(settings: RenderSettings, rng: np.random.Generator, way: NDArray) -> list[Figure]:
+    """The objects, which go ``way`` metres in all, then what stands in their way."""
+    fine = settings.height / 360  # films as fine as the picture can show
+    road, town = settings.scene == "road", settings.domain == "town"
+    small, large, high = (max(round(pixels * fine), least) for pixels, least in ((120, 16), (200, 24), (260, 32)))
+    if road and town:  # parked cars show their front
+        figures = [draw_car(rng, small, sideways=bool(each > 0)) for each in way]
+    elif road:
+        figures = [draw_beast(rng, small) for _ in way]
+    else:
+        figures = [(draw_pedestrian if town else draw_robot)(rng, large) for _ in way]
+    if town:
+        return figures + [draw_occluder(rng, high, slim=road) for _ in range(settings.num_occluders)]
+    return figures + [draw_crystal(rng, high) for _ in range(settings.num_occluders)]
 
 
 def _truth_of(

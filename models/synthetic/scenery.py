@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .depot import paint_floor, paint_wall
 from .motion import LANES, Camera
 
 Image = NDArray[np.uint8]
@@ -26,13 +27,20 @@ class Scenery:
         camera: as it moves.
         road: whether cars drive here.
         size: width and height of the image in pixels.
+        domain: which world it is, as ``RenderSettings`` names it.
     """
 
-    def __init__(self, rng: np.random.Generator, camera: Camera, road: bool, size: tuple[int, int]) -> None:
+    def __init__(
+        self, rng: np.random.Generator, camera: Camera, road: bool, size: tuple[int, int], domain: str = "town"
+    ) -> None:
         self.camera = camera
         self.size = size
-        self.ground = _paint_ground(rng, road)
-        self.houses = _paint_houses(rng)
+        if domain == "town":
+            self.ground = _paint_ground(rng, road)
+            self.houses = _paint_houses(rng)
+        else:
+            self.ground = paint_floor(rng, (_GROUND_WIDE, _GROUND_DEEP), _GROUND_SCALE)
+            self.houses = paint_wall(rng, (_HOUSE_WIDE, _HOUSE_TALL), _HOUSE_SCALE)
         self.haze = np.array((215, 205, 190), np.float32) * rng.uniform(0.8, 1.0)
         self._last: tuple[bytes, Image] | None = None
 

@@ -7,6 +7,7 @@ import pytest
 
 from spam_plugin.models.columns import VideoInfo
 from spam_plugin.models.errors import InputError
+from spam_plugin.models.synthetic.depot import draw_beast, draw_crystal, draw_robot
 from spam_plugin.models.synthetic.figures import CAR, PEDESTRIAN, draw_car, draw_occluder, draw_pedestrian
 from spam_plugin.models.synthetic.motion import move_camera
 from spam_plugin.models.synthetic.render import RenderedFrame, RenderSettings, Truth, render
@@ -47,10 +48,10 @@ def test_frames_come_one_at_a_time():
 
 
 @pytest.mark.parametrize("scene", ["street", "road"])
-@pytest.mark.parametrize("camera", ["still", "walk", "pan"])
-def test_every_pixel_of_an_object_lies_inside_its_box(scene, camera):
+@pytest.mark.parametrize(("camera", "domain"), [("still", "town"), ("walk", "town"), ("pan", "town"), ("pan", "depot")])
+def test_every_pixel_of_an_object_lies_inside_its_box(scene, camera, domain):
     checked = 0
-    for shot in film(scene=scene, camera=camera, num_objects=16):
+    for shot in film(scene=scene, camera=camera, num_objects=16, domain=domain):
         for track, box in zip(shot.truth.track, shot.truth.xyxy, strict=True):
             rows, columns = np.nonzero(shot.owner == track)
             if len(rows):
@@ -154,6 +155,21 @@ def test_figures_are_patterned_and_tight():
     assert first.film.shape != second.film.shape or not (first.film == second.film).all()
 
 
+def test_the_depot_is_another_world_of_the_same_classes_and_paths():
+    for scene, kind in (("street", PEDESTRIAN), ("road", CAR)):
+        town, depot, again = (film(scene=scene, domain=domain) for domain in ("town", "depot", "depot"))
+        assert set(Truth.join([shot.truth for shot in depot]).class_index) == {kind}
+        assert not (town[0].image == depot[0].image).all()
+        assert all((a.image == b.image).all() for a, b in zip(depot, again, strict=True))
+
+
+def test_figures_of_the_depot_fill_their_films():
+    rng = np.random.default_rng(0)
+    for figure in (draw_robot(rng), draw_beast(rng), draw_crystal(rng), draw_crystal(rng), draw_crystal(rng)):
+        shown = (figure.film[..., 3] > 127).any(0)
+        assert all(side.any() for side in (shown[0], shown[-1], shown[:, 0], shown[:, -1]))
+
+
 def test_a_walking_camera_comes_nearer():
     camera = move_camera(np.random.default_rng(0), "walk", 50, 25.0, 640, 360)
     assert camera.place[-1, 1] > camera.place[0, 1] + 1
@@ -168,6 +184,7 @@ def test_a_walking_camera_comes_nearer():
         {"scene": "sea"},
         {"camera": "drone"},
         {"light_change": 2.0},
+        {"domain": "moon"},
     ],
 )
 def test_settings_that_cannot_be_filmed_are_refused(wrong):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -74,3 +75,44 @@ def test_images_without_objects_cost_only_their_false_boxes() -> None:
         )
         assert float(score) > 0
         assert float(box) == 0
+
+
+def test_weights_scale_what_an_object_costs() -> None:
+    given = objects((60.0, 60.0, 90.0, 130.0, 1.0), (160.0, 60.0, 190.0, 130.0, 1.0))
+    logits, reach = torch.full((1, len(CENTRE), 1), -20.0), torch.zeros(1, len(CENTRE), 4)
+
+    def cost(first: float, second: float) -> torch.Tensor:
+        weighed = replace(given, weight=torch.tensor([[first, second]]))
+        return torch.stack(detection_loss(logits, reach, weighed, CENTRE, STRIDE, SIZE))
+
+    plain = torch.stack(detection_loss(logits, reach, given, CENTRE, STRIDE, SIZE))
+    assert torch.allclose(cost(1, 1), plain)
+    assert torch.allclose(cost(4, 4), 4 * plain, rtol=1e-4)
+    assert torch.allclose(cost(4, 0) + cost(0, 4), 4 * plain, rtol=1e-4)
+
+
+def test_in_an_incomplete_picture_only_objects_and_what_is_known_to_be_none_are_judged() -> None:
+    given = objects((60.0, 60.0, 90.0, 130.0, 1.0), (160.0, 60.0, 190.0, 130.0, 0.0))
+    partly = replace(given, complete=torch.tensor([False]))
+    whole, part = (assign(each, CENTRE, STRIDE, SIZE) for each in (given, partly))
+    assert torch.equal(whole.owner, part.owner)
+    judged = CENTRE[~part.ignored[0] & (part.owner[0] < 0)]
+    assert len(judged) > 0
+    assert bool(((judged > torch.tensor([160.0, 60.0])) & (judged < torch.tensor([190.0, 130.0]))).all())
+    assert not part.ignored[part.owner >= 0].any()
+    complete = replace(given, complete=torch.tensor([True]))
+    assert torch.equal(assign(complete, CENTRE, STRIDE, SIZE).ignored, whole.ignored)
+    nothing = Objects(torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0))
+    assert assign(replace(nothing, complete=torch.tensor([False])), CENTRE, STRIDE, SIZE).ignored.all()
+
+
+def test_what_is_known_to_be_none_counts_as_much_as_its_weight() -> None:
+    given = objects((160.0, 60.0, 190.0, 130.0, 0.0))
+    partly = replace(given, complete=torch.tensor([False]))
+    logits, reach = torch.zeros(1, len(CENTRE), 1), torch.zeros(1, len(CENTRE), 4)
+    once, twice = (
+        detection_loss(logits, reach, replace(partly, weight=torch.tensor([[weight]])), CENTRE, STRIDE, SIZE)[0]
+        for weight in (1.0, 2.0)
+    )
+    assert float(once) > 0
+    assert torch.allclose(twice, 2 * once)
