@@ -146,20 +146,20 @@ def _print_list(versions: list[Any], used: Any) -> None:
         click.echo("nothing was retrained yet; `spam-plugin retrain` makes versions")
         return
     table = Table()
-    for title in ("version", "made", "parent", "retrained", "answers", "metrics", "promoted"):
+    for title in ("version", "made", "parent", "retrained", "answers", "promoted"):
         table.add_column(title, justify="right" if title == "answers" else "left")
     for version in versions:
         made = datetime.fromtimestamp(version.made).astimezone().strftime("%Y-%m-%d %H:%M")
-        numbers = {name: value for name, value in flat(version.metrics).items() if isinstance(value, int | float)}
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in list(numbers.items())[:4])
         mark = " (in use)" if version.name == used.name else "" if version.is_there else " (not here)"
         table.add_row(
-            version.name + mark, made, version.parent, ", ".join(version.retrained), str(len(version.answers)), metrics,
+            version.name + mark, made, version.parent, ", ".join(version.retrained), str(len(version.answers)),
             "yes" if version.promoted else "no",
         )  # fmt: skip
     Console().print(table)
     for version in versions:
-        click.echo(f"{version.name}: {version.why}")
+        numbers = {name: value for name, value in flat(version.metrics).items() if isinstance(value, int | float)}
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in list(numbers.items())[:4])
+        click.echo(f"{version.name}: {version.why}{f' ({metrics})' if metrics else ''}")
 
 
 def _print_rows(rows: list[tuple[str, Any, Any]], one: str, two: str) -> None:
