@@ -46,8 +46,8 @@ def detect(
     Args:
         dataset: videos, or images with the fields ``sequence`` and ``frame_number``; the dataset, a view, or its name.
         candidates: field that the boxes go to; one that something else has written is not overwritten.
-        detector: see ``integrations.detectors.open_detector``; None or "in-use" for the one in use, which is the small one of this
-            package unless a retrained one was chosen.
+        detector: see ``integrations.detectors.open_detector``; None or "in-use" for the one in use, which
+            is the small one of this package unless a retrained one was chosen.
         classes: names of those to find; None for all.
         least_score: boxes below are dropped; low, so that labelling may choose.
         batch: images at a time; fewer if a GPU's memory does not hold them.
