@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from ..models.errors import InputError
 from .agreement import Agreement
@@ -26,7 +27,7 @@ class GateSettings:
         level: of the interval of the difference, in (0, 1); a new model is promoted if all of it is above 0, so a
             model that is as good as the one in use is promoted in (1 - level) / 2 of cases.
         least_answers: that are held out, to judge at all.
-        least_places: blocks of time that they must come from.
+        least_places: blocks of time that they must come from, at least 2.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -44,8 +45,9 @@ class GateSettings:
         if not 0 < self.level < 1:
             raise InputError(f"gate: level is {self.level}; it must lie between 0 and 1")
         for key in ("least_answers", "least_places", "resamples"):
-            if getattr(self, key) < 1:
-                raise InputError(f"gate: {key} is {getattr(self, key)}; it must be at least 1")
+            least = 2 if key == "least_places" else 1
+            if getattr(self, key) < least:
+                raise InputError(f"gate: {key} is {getattr(self, key)}; it must be at least {least}")
 
 
 @dataclass(frozen=True)
@@ -158,5 +160,9 @@ def _interval(gain: NDArray[np.float64], place: NDArray[np.int64], settings: Gat
     rng = np.random.default_rng(settings.seed)
     drawn = rng.multinomial(places, np.full(places, 1 / places), settings.resamples)
     means = (drawn @ total) / (drawn @ number)
-    low, high = np.quantile(means, [(1 - settings.level) / 2, (1 + settings.level) / 2])
-    return float(low), float(high)
+    tail = (1 - settings.level) / 2
+    ends = np.quantile(means, [tail, 1 - tail]) - gain.mean()
+    # of few places the bootstrap is too sure: it neither loses a degree of freedom nor knows Student's tails
+    wider = float(stdtrit(places - 1, 1 - tail) / ndtri(1 - tail)) * (places / (places - 1)) ** 0.5
+    low, high = gain.mean() + wider * ends
+    return max(float(low), -1.0), min(float(high), 1.0)
