@@ -6,8 +6,8 @@ Parts are timed one by one with the arrays of the part before as their input; th
 default --appearance default` does it, with FiftyOne's database, where decoding goes on in a thread of its own. On a CPU
 time is processor time (the database server's own is not in it), on a GPU the clock's on the wall. Arithmetic is counted
 by PyTorch (multiplications and additions), and compared with the best that the device reaches in the same precision:
-multiplying large matrices, or a plain 3 x 3 convolution of 64 channels. (Libraries for matrices are not at their best on
-every processor.)
+multiplying large matrices, or a plain 3 x 3 convolution of 64 channels. (Libraries for matrices are not at their best
+on every processor.)
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def report(numbers: dict[str, Any], args: Any) -> list[str]:
         f"candidates a frame; {', '.join(numbers['versions'])}; on {where}, {precision} precision.",
         table(["part", "ms a frame", "frames/s", "share"], parts),
         limit,
-        f"Arithmetic, against the {peak_ / 1e9:.0f} billion operations a second that the same device reaches at its best:",
+        f"Arithmetic, against the {peak_ / 1e9:.0f} billion operations a second that the device reaches at its best:",
         table(["part", "billion operations a frame", "billion a second", "of that peak"], arithmetic),
     ]
 
@@ -227,7 +228,7 @@ def peak(device: str) -> float:
         if on_gpu:
             torch.cuda.synchronize()
 
-    return max(8 * count / clock(lambda: several(work), device) for work, count in works for _ in range(5))
+    return max(8 * count / clock(partial(several, work), device) for work, count in works for _ in range(5))
 
 
 @contextmanager
