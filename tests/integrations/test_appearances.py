@@ -143,7 +143,7 @@ def test_a_hub_that_cannot_be_reached_names_the_folder_alternative(monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
-    with pytest.raises(InputError, match="cannot be reached.*give a folder instead"):
+    with pytest.raises(InputError, match=r"cannot be reached.*give a folder instead"):
         open_appearance("somebody/backbone")
 
 

@@ -275,7 +275,7 @@ def test_names_that_are_neither_attribute_nor_appearance_are_told(film, world, t
         label(film, embeddings=str(tmp_path / "a.safetensors"), model=world.Model(), **QUIET)
 
 
-def test_boxes_without_a_place_and_videos_that_are_gone_are_named_or_left_out(film, world, tmp_path):
+def test_boxes_without_a_place_are_named_or_left_out(film):
     sample = film.first()
     sample.frames[3].candidates.detections[1].bounding_box = [0.1, 0.1, 0, 0.2]
     sample.save()
@@ -283,11 +283,12 @@ def test_boxes_without_a_place_and_videos_that_are_gone_are_named_or_left_out(fi
         run(film, Appearance())
     report = run(film, Appearance(), skip_bad=True)
     assert (report.boxes, sum(report.left_out.values())) == ({"a": 5}, 1)
+
+
+def test_videos_that_are_gone_are_named_or_left_out(film, tmp_path):
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(InputError, match=r"'a'.*No such file"):
-        Describer(film, Appearance()).complete(
-            open_videos(film)[0], np.zeros(1, int), np.ones((1, 4)) * [0, 0, 1, 1], (9, 9)
-        )
+        run(film, Appearance())
     assert list(run(film, Appearance(), skip_bad=True).skipped) == ["a"]
 
 
