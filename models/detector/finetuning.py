@@ -125,7 +125,7 @@ def lesson(
     rejected: NDArray[np.float32] | None = None, rejected_weight: NDArray[np.float32] | None = None,
     complete: bool = True,
 ) -> Scene:  # fmt: skip
-    """What one frame teaches.
+    """What one frame teaches; boxes without an area teach nothing and are left out.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -137,25 +137,22 @@ def lesson(
         complete: whether all else is background.
 
     Raises:
-        InputError: for boxes of no size or of no number, or weights that are negative.
+        InputError: for boxes that are no number, or weights that are negative.
     """
     none = np.zeros((0, 4), np.float32) if rejected is None else rejected
     silence = np.ones(len(none), np.float32) if rejected_weight is None else rejected_weight
     boxes = np.concatenate([xyxy, none]).astype(np.float32).reshape(-1, 4)
     weights = np.concatenate([weight, silence]).astype(np.float32)
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise InputError("detector lessons: a box has no size or is no number; leave it out of the lessons")
+    if not np.isfinite(boxes).all():
+        raise InputError("detector lessons: a box is no number; leave it out of the lessons")
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise InputError("detector lessons: a weight is negative or no number; weights must be 0 or more")
     visibility = np.where(np.asarray(weight) > 0, 1.0, UNKNOWN)
-    return Scene(
-        np.ascontiguousarray(image),
-        boxes,
-        np.concatenate([class_index, np.zeros(len(none), np.int64)]).astype(np.int64),
-        np.concatenate([visibility, np.zeros(len(none))]).astype(np.float32),
-        weight=weights,
-        complete=complete,
-    )
+    which = np.concatenate([class_index, np.zeros(len(none), np.int64)]).astype(np.int64)
+    visibility = np.concatenate([visibility, np.zeros(len(none))]).astype(np.float32)
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    image = np.ascontiguousarray(image)
+    return Scene(image, boxes[kept], which[kept], visibility[kept], weight=weights[kept], complete=complete)
 
 
 def mean_weight(scenes: Iterable[Scene]) -> float:

@@ -102,7 +102,7 @@ def test_other_lessons_do_not_go_on_with_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="scenes"):
         finetune(start, StoredScenes(blobs(2, 6)), SETTINGS, tmp_path, config=CONFIG)
     with pytest.raises(InputError, match="config"):
-        finetune(start, StoredScenes(blobs(1, 6)), SETTINGS, tmp_path, config=replace(CONFIG, still=True))
+        finetune(start, StoredScenes(blobs(1, 6)), SETTINGS, tmp_path, config=replace(CONFIG, still=False))
 
 
 def test_statistics_that_are_to_stay_stay() -> None:
@@ -172,6 +172,14 @@ def test_lessons_say_what_is_an_object_what_is_none_and_what_nobody_knows() -> N
     assert not scene.complete
 
 
+def test_boxes_without_an_area_are_left_out_of_a_lesson() -> None:
+    boxes = np.array([[5, 5, 5, 9], [1, 2, 6, 9], [3, 3, 3, 3]], np.float32)
+    scene = lesson(np.zeros((64, 64, 3), np.uint8), boxes[:2], np.array([0, 1]), np.array([1.0, 2.0]), boxes[2:])
+    assert scene.xyxy.tolist() == [[1, 2, 6, 9]]
+    assert scene.weight is not None
+    assert (scene.class_index.tolist(), scene.weight.tolist()) == ([1], [2.0])
+
+
 def test_what_nobody_knows_stays_unknown_when_a_picture_is_cut() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     scene = lesson(image, np.array([[0, 0, 64, 64]]), np.array([0]), np.array([0.0]), complete=False)
@@ -182,7 +190,7 @@ def test_what_nobody_knows_stays_unknown_when_a_picture_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("xyxy", "weight"), [([5, 5, 5, 9], 1.0), ([5, 5, float("nan"), 9], 1.0), ([1, 1, 5, 5], -1.0)]
+    ("xyxy", "weight"), [([5, 5, float("inf"), 9], 1.0), ([5, 5, float("nan"), 9], 1.0), ([1, 1, 5, 5], -1.0)]
 )
 def test_lessons_that_make_no_sense_are_refused(xyxy: list[float], weight: float) -> None:
     with pytest.raises(InputError, match="detector lessons"):
