@@ -56,10 +56,11 @@ def open_detector(
         return OwnDetector(Detector.load(None, device), settings, classes)
     if isinstance(name, str) and name.startswith(ZOO):
         return FiftyOneDetector(_from_zoo(name.removeprefix(ZOO)), name, settings, classes)
-    refuse_pickled(Path(name), "detector")
-    if Path(name).suffix == ".safetensors":
-        own = Detector.load(name, device)
-        return OwnDetector(own, settings, classes, f"{own.version}-{digest_of([Path(name)])}")
+    file = Path(name).expanduser()
+    refuse_pickled(file, "detector")
+    if file.suffix == ".safetensors":
+        own = Detector.load(file, device)
+        return OwnDetector(own, settings, classes, f"{own.version}-{digest_of([file])}")
     check_device(device)
     return _of_transformers(name, device, settings, classes)
 
