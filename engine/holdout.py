@@ -33,10 +33,12 @@ class Parts:
     Attributes:
         training: what models may learn from, and labels may keep to.
         held: what models are judged by.
+        learnt: keys of the answers, as they came in, that are in ``training`` whole or in part.
     """
 
     training: tuple[Answer, ...]
     held: tuple[Answer, ...]
+    learnt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,18 +92,21 @@ class Holdout:
         """
         training: list[Answer] = []
         held: list[Answer] = []
+        learnt: list[str] = []
         for answer in answers:
             boxes = [*answer.boxes, *([answer.drawn] if answer.drawn else [])]
             away = self.holds(key, np.array([box.frame for box in boxes], np.int64))
             if not away.any():
                 training.append(answer)
+                learnt.append(answer.key)
             elif away.all() or answer.verdict not in _PARTED:
                 held.append(answer)
             else:
                 ours, theirs = _cut(answer, away)
                 training += ours
                 held += theirs
-        return Parts(tuple(training), tuple(held))
+                learnt += [answer.key] * bool(ours)
+        return Parts(tuple(training), tuple(held), tuple(learnt))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON wants them."""

@@ -110,13 +110,14 @@ def frames(answers: tuple[Answer, ...]) -> list[list[int]]:
 def test_an_answer_about_one_side_goes_there_whole() -> None:
     ours, theirs = about("a", 3, 9, 25), about("a", 12, 19)
     parts = HALF.split("a", [ours, theirs])
-    assert parts.training == (ours,)
-    assert parts.held == (theirs,)
+    assert (parts.training, parts.held, parts.learnt) == ((ours,), (theirs,), (ours.key,))
 
 
 @pytest.mark.parametrize("verdict", [Verdict.VALID, Verdict.INVALID])
 def test_what_is_said_of_single_boxes_is_cut_at_the_border(verdict: Verdict) -> None:
-    parts = HALF.split("a", [about("a", 8, 9, 10, 11, 20, verdict=verdict)])
+    answer = about("a", 8, 9, 10, 11, 20, verdict=verdict)
+    parts = HALF.split("a", [answer])
+    assert parts.learnt == (answer.key,)
     assert frames(parts.training) == [[8, 9, 20]]
     assert frames(parts.held) == [[10, 11]]
 
