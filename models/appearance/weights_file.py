@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "appearance-0.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "appearance-1.safetensors"
