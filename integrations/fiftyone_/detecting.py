@@ -27,6 +27,7 @@ from ...models.errors import InputError
 from .combining import boxes_digest, combine, stored_boxes
 from .detect_runs import DetectRuns, VideoNote
 from .frames import Image, ahead, media_digest, sequence_frames, video_frames
+from .fusing import Labels
 from .raw import clear_labels, detection_dict, put_labels
 from .videos import StoredVideo, box_field, open_videos
 
@@ -91,6 +92,7 @@ def detect(
     again: bool = False,
     skip_bad: bool = False,
     tell: Callable[[Step], None] = lambda step: None,
+    labels: Labels | None = None,
 ) -> DetectReport:
     """Write a detector's boxes into every frame; run again, it does what is not done yet.
 
@@ -106,6 +108,7 @@ def detect(
         again: do anew what is done.
         skip_bad: leave out videos that cannot be decoded, and name them, instead of raising.
         tell: called after every group of frames.
+        labels: with ``add_to``, what labels say of a video, so that boxes that both found become one; see ``fusing``.
 
     Raises:
         MissingError: for a field that is not there.
@@ -125,7 +128,7 @@ def detect(
     with runs.hold():
         notes = runs.begin(configuration, {video.key for video in videos}, again)
         report.run = runs.run_key
-        work = _Work(runs, detector, name, other, appearance, max(group, 1), tell)
+        work = _Work(runs, detector, name, other, appearance, max(group, 1), tell, labels)
         for number, video in enumerate(videos):
             try:
                 _do(work, video, notes.get(video.key), report, (number, len(videos)))
@@ -148,6 +151,7 @@ class _Work:
     looks: Looks | None
     group: int
     tell: Callable[[Step], None]
+    labels: Labels | None = None
 
 
 def _do(
@@ -172,7 +176,7 @@ def _do(
     if work.other is not None:
         begin = time.perf_counter()
         work.runs.record(video.key, replace(note, state="mixing"))
-        boxes = combine(video, work.field, work.other, work.detector.version)
+        boxes = combine(video, work.field, work.other, work.detector.version, work.labels)
         note = replace(note, boxes=boxes, seconds=note.seconds + time.perf_counter() - begin)
     work.runs.record(video.key, replace(note, state="done"))
     report.videos[video.name] = {"frames": note.frames, "boxes": note.boxes, "seconds": round(note.seconds, 3)}

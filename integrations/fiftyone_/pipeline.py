@@ -12,6 +12,7 @@ import numpy as np
 from fiftyone.core.collections import SampleCollection
 from numpy.typing import NDArray
 
+from ...engine.holdout import Holdout
 from ...engine.label import LabelReport, Step
 from ...engine.ports import VideoInput
 from ...engine.retraining import Teacher
@@ -24,6 +25,7 @@ from . import api
 from .detecting import detect
 from .embedding import Describer
 from .frames import sequence_frames, video_frames
+from .fusing import labels_of
 from .learning import RETRAINED
 from .runs import FINISHED
 from .store import FiftyOneStore
@@ -90,7 +92,7 @@ def seen_with(
         return seen
     field = field or source.candidates + RETRAINED
     looks = _describer(seen)
-    _detect(source, field, version.parts["detector"], _kept(source), tell, looks)
+    _detect(source, field, version.parts["detector"], _kept(source), tell, looks, Holdout.from_dict(version.holdout))
     return replace(seen, candidates=field)
 
 
@@ -228,15 +230,16 @@ def _forget(collection: SampleCollection, field: str) -> None:
 
 def _detect(
     source: Source, field: str, detector: str | Path | None, add_to: str | None, tell: Part,
-    looks: Describer | None = None,
+    looks: Describer | None = None, holdout: Holdout | None = None,
 ) -> None:  # fmt: skip
     from ..detectors import open_detector
 
     opened = open_detector(detector, source.device)
     settings = {"file": _digest(detector)} if isinstance(detector, Path) else {}
+    labels = labels_of(source.collection._dataset, source.out, holdout) if add_to is not None else None
     detect(
         source.collection, opened, field, looks, add_to, settings=settings, skip_bad=source.skip_bad,
-        tell=stepwise(tell),
+        tell=stepwise(tell), labels=labels,
     )  # fmt: skip
 
 

@@ -133,7 +133,9 @@ class HierarchyTask(FitTask):
         return given, simulated, step
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """The batch with its columns on a device."""
+        """The batch with its columns on a device; lightning also passes the number of a step."""
+        if isinstance(batch, int):
+            return batch
         given, simulated, step = batch
         return given.to(device), None if simulated is None else simulated.to(device), step
 
