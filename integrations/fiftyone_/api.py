@@ -27,6 +27,7 @@ from .fields import DEFAULT_OUT, OutputFields
 from .finding import detect, detect_to_label
 from .ledger import Ledger
 from .queries import QueryDesk
+from .shelf import weights_in_use
 from .store import FiftyOneStore
 from .truth import read_truth
 from .videos import box_field, open_videos
@@ -73,7 +74,7 @@ def label(
             file, a folder or hub id), whose vectors lie beside the database and are made where they are missing.
         out: field that the tracks go to.
         view: only the videos of this view, or saved view; it chooses videos, it does not hide boxes.
-        model: a loaded model, a file of weights, or None for the default weights.
+        model: a loaded model, a file of weights, or None for those in use (see ``shelf``), at first the default.
         device: where a model that is loaded here runs, as torch names it; the processor by default.
         settings: what to leave out or change; None for the defaults.
         skip_bad: leave out and count candidates and videos that cannot be used, instead of raising.
@@ -90,6 +91,7 @@ def label(
             collection, candidates, detector, embeddings, out, device, skip_bad, progress
         )  # fmt: skip
     store = FiftyOneStore(collection, candidates, out, embeddings, device=device)
+    model = weights_in_use(collection._dataset, out) if model is None else model
     if model is None or isinstance(model, (str, Path)):
         from ...models.spam import LabelSettings, SpamModel
 
@@ -178,7 +180,7 @@ def queries(
         embeddings: attribute of the candidates that holds appearance vectors, or an appearance, as for ``label``.
         out: field of the tracks that the questions are about.
         view: only the videos of this view, or saved view.
-        model: a loaded model, a file of weights, or None for the default weights.
+        model: a loaded model, a file of weights, or None for those in use (see ``shelf``), at first the default.
         device: where a model that is loaded here runs.
         settings: of the labelling; use those that the labels were made with.
         skip_bad: leave out and count candidates and videos that cannot be used, instead of raising.
@@ -194,8 +196,10 @@ def queries(
     from ...models.spam import LabelSettings, SpamModel
 
     spend = Budget.parse(budget, clicks_per_hour) if isinstance(budget, str) else budget
-    store = FiftyOneStore(_chosen(dataset, view), candidates, out, embeddings, device=device)
+    collection = _chosen(dataset, view)
+    store = FiftyOneStore(collection, candidates, out, embeddings, device=device)
     store.query_desk().check()  # before the work and not only behind it
+    model = weights_in_use(collection._dataset, out) if model is None else model
     if model is None or isinstance(model, (str, Path)):
         model = SpamModel.load(model, device)
     settings = settings or LabelSettings()

@@ -57,6 +57,21 @@ def shelf_root() -> Path:
     return Path(named).expanduser() if named else Path(fo.config.default_dataset_dir).parent / "spam_plugin_shelf"
 
 
+def weights_in_use(dataset: fo.Dataset, out: str) -> str | None:
+    """File of the hierarchy that labels a field of tracks, as the shelf or the App chose it; None for the default.
+
+    Raises:
+        MissingError: if it is gone.
+    """
+    file = Ledger(dataset, out).model
+    if file is not None and not Path(file).is_file():
+        raise MissingError(
+            f"the weights in use for field {out!r} are gone ({file}); choose others with `spam-plugin models "
+            f"{dataset.name} use NAME`, or name some with --model"
+        )
+    return file
+
+
 class Shelf:
     """The versions of one field of tracks.
 

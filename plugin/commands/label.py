@@ -23,7 +23,7 @@ import click
 )
 @click.option("--out", default="spam_tracks", show_default=True, metavar="FIELD", help="Where the tracks go.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
-@click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")
+@click.option("--model", metavar="PATH", help="Weights to use instead of those in use (see models).")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, as torch names it: cpu, cuda.")
 @click.option("--skip-bad", is_flag=True, help="Leave out and count candidates and videos that cannot be used.")
 @click.option("--no-node-classification", is_flag=True, help="Keep candidates that the model takes for no objects.")

@@ -26,7 +26,7 @@ import click
 @click.option("--embeddings", metavar="NAME", help="How candidates look: default, colour, a file or an attribute.")
 @click.option("--out", default="spam_tracks", show_default=True, metavar="FIELD", help="The tracks asked about.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
-@click.option("--model", metavar="PATH", help="Weights to use instead of the default ones.")
+@click.option("--model", metavar="PATH", help="Weights to use instead of those in use (see models).")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs, as torch names it: cpu, cuda.")
 @click.option("--skip-bad", is_flag=True, help="Leave out candidates and videos that cannot be used.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table, and nothing else.")

@@ -88,3 +88,20 @@ def test_a_dataset_without_versions_says_how_to_make_some(crossing, spam):
     code, out, _ = spam("models", crossing.name)
     assert code == 0
     assert "spam-plugin retrain" in out
+
+
+def test_label_and_queries_take_what_is_in_use_until_it_is_gone(shelf, spam):
+    name = shelf._dataset.name
+    spam("models", name, "use", "v001")
+    report = json.loads(spam("label", name, "--json")[1])
+    version = report["model_version"]
+    assert version.startswith("spam-")
+    assert json.loads(spam("queries", name, "--json")[1])["model_version"] == version
+    spam("models", name, "use", "default")
+    assert json.loads(spam("label", name, "--json")[1])["model_version"] != version
+    spam("models", name, "use", "v001")
+    shelf.get("v001").parts["hierarchy"].unlink()
+    code, _, err = spam("label", name)
+    assert code == 2
+    assert "are gone" in err
+    assert f"spam-plugin models {name} use NAME" in err
