@@ -156,8 +156,10 @@ class Pipeline(Protocol):
     def teachers(self, version: Version) -> Sequence[Teacher]:
         """Who trains the parts of a version further."""
 
-    def inputs(self, parts: Mapping[str, Path], videos: Mapping[str, VideoInput], tell: Tell) -> dict[str, VideoInput]:
-        """Videos as the detector and the appearance of some files see them; as they are, where neither is named."""
+    def inputs(
+        self, parts: Mapping[str, Path], videos: Mapping[str, VideoInput], holdout: Holdout, tell: Tell
+    ) -> dict[str, VideoInput]:
+        """Videos as the detector and the appearance of some files see them, without a look at what is held out."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,7 @@ def _judge(
     for number, parts in enumerate((parent.parts, {**parent.parts, **files})):
         name = ("the version in use", "the new version")[number]
         step = _share(tell, number / 2, 0.5, f"judging {name}")
-        seen = pipeline.inputs(parts, asked, step) if asked else {}
+        seen = pipeline.inputs(parts, asked, holdout, step) if asked else {}
         model = pipeline.hierarchy(parts.get("hierarchy"))
         scores.append(measure_agreement(model, seen, holdout, settings.labelling, step))
     return judge(scores[0], scores[1], settings.gate)

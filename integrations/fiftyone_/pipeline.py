@@ -194,7 +194,9 @@ class FiftyOnePipeline:
             HierarchyTeacher(hierarchy_of(version, device), kind),
         ]
 
-    def inputs(self, parts: Mapping[str, Path], videos: Mapping[str, VideoInput], tell: Part) -> dict[str, VideoInput]:
+    def inputs(
+        self, parts: Mapping[str, Path], videos: Mapping[str, VideoInput], holdout: Holdout, tell: Part
+    ) -> dict[str, VideoInput]:
         """Videos as the detector and the appearance of some files see them; as they were read, if these are not new."""
         eyes = ("detector", "appearance")
         if all(parts.get(part) == self._parent.parts.get(part) for part in eyes):
@@ -205,7 +207,8 @@ class FiftyOnePipeline:
         )
         trial = f"{self._source.candidates}{TRIAL}"
         _forget(source.collection, trial)
-        seen = seen_with(source, replace(self._parent, parts=parts, retrained=()), tell, trial)
+        judged = replace(self._parent, parts=parts, retrained=(), holdout=holdout.as_dict())
+        seen = seen_with(source, judged, tell, trial)
         store = FiftyOneStore(seen.collection, seen.candidates, seen.out, seen.embeddings, device=seen.device)
         found = {key: store.read(key, skip_bad) for key in videos}
         _forget(source.collection, trial)
