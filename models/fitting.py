@@ -11,11 +11,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import signal
-import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,12 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from .checkpoints import Checkpoints
 from .errors import InputError
+from .manners import hush, interruptible, quietly
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -263,7 +260,7 @@ def _run(task: FitTask, settings: FitSettings, folder: Path, keeper: _Keeper, be
     strategy = settings.strategy
     if strategy == "auto" and _device_count(settings) > 1:
         strategy = _SEVERAL
-    with _quietly(), _interruptible(keeper), torch.random.fork_rng(devices=[]):
+    with quietly(), interruptible(lambda: keeper.interrupted), torch.random.fork_rng(devices=[]):
         try:
             trainer = lightning.Trainer(
                 accelerator=settings.accelerator,
@@ -333,6 +330,11 @@ class _Keeper(lightning.Callback):
         self.progress = _Progress()
         self.best: dict[str, Tensor] = {}
         self.interrupted = False
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Processes of their own begin with filters of their own."""
+        if trainer.world_size > 1:
+            hush()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on from a checkpoint, or measure the network as it came."""
@@ -440,36 +442,3 @@ def _precision(settings: FitSettings) -> str:
     if settings.precision != "auto":
         return settings.precision
     return "bf16-mixed" if _on_gpu(settings) and torch.cuda.is_bf16_supported() else "32-true"
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep to itself what lightning says of itself."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [each.level for each in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PossibleUserWarning)
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        for each in loggers:
-            each.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for each, level in zip(loggers, levels, strict=True):
-                each.setLevel(level)
-
-
-@contextmanager
-def _interruptible(keeper: _Keeper) -> Iterator[None]:
-    """Have an interrupt be one: lightning would end the program and leave it deaf to further ones."""
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        if keeper.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        if main and handler is not None:
-            signal.signal(signal.SIGINT, handler)
