@@ -311,7 +311,7 @@ def _make(
         parent=parent.name, videos=learnt, answers=tuple(sorted(answers)), holdout=holdout.as_dict(),
         metrics=metrics, config=config, verdict=verdict,
     )  # fmt: skip
-    tell(0.99, "putting the new version on the shelf")
+    tell(1.0, "putting the new version on the shelf")
     return shelf.add(draft, version)
 
 
