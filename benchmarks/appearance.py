@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -28,14 +27,12 @@ from sequences import Sequence, find_sequences, shared_folder, targets
 
 from spam_plugin.models.appearance.colour import describe
 from spam_plugin.models.appearance.crops import cut
-from spam_plugin.models.appearance.finetuning import AppearanceLessons, FinetuneConfig, finetune, thinned
+from spam_plugin.models.appearance.finetuning import AppearanceLessons, finetune, thinned
 from spam_plugin.models.appearance.model import AppearanceModel
 from spam_plugin.models.appearance.retrieval import measure_retrieval
-from spam_plugin.models.columns import Candidates, Source, Tracks
+from spam_plugin.models.columns import Source, Tracks
 from spam_plugin.models.fitting import FitSettings
-from spam_plugin.models.spam import LabelSettings, SpamModel
-
-Describe = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.floating]]
+from spam_plugin.models.spam import LabelSettings
 
 SET = "mot_images"
 DEVELOPMENT = ("TUD-Campus", "KITTI-17")
@@ -45,35 +42,61 @@ _LEAST_VALIDITY = 0.7  # of a box of the labels that teaches
 _CROPS_OF_TRACK = 60
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of a sequence, sorted by frame, and what is in them.
+
+    Attributes:
+        frame: (N,) int64, 0-based.
+        crops: (N, 96, 48, 3) uint8, RGB.
+        colours: (N, D) float32, the colour descriptor of each.
+    """
+
+    frame: NDArray[np.int64]
+    crops: NDArray[np.uint8]
+    colours: NDArray[np.float32]
+
+    def vectors(self, way: str, models: dict[str, AppearanceModel]) -> NDArray[np.float32]:
+        """Vectors of one way, in half precision as they are kept."""
+        found = self.colours if way == COLOUR else models[way].describe_crops(self.crops)
+        return found.astype(np.float16).astype(np.float32)
+
+
 def main() -> None:
     """Train, measure, print."""
     parser = command_line(__doc__)
     parser.add_argument("--appearance", metavar="FILE", help="weights to begin with (default: the shipped ones)")
     parser.add_argument("--weights", metavar="FILE", help="of the hierarchy (default: the shipped ones)")
-    parser.add_argument("--steps", type=int, default=200, help="of self-training (default 200)")
-    parser.add_argument("--drawn", type=float, default=FinetuneConfig().drawn, help="share of drawn identities")
-    parser.add_argument("--rate", type=float, default=FinetuneConfig().learning_rate, help="of self-training")
+    parser.add_argument("--steps", type=int, default=100, help="of self-training (default 100)")
     args = parser.parse_args()
     one_thread()
     hierarchy, default = load_model(args), AppearanceModel.load(args.appearance)
-    config = FinetuneConfig(drawn=args.drawn, learning_rate=args.rate)
     found_again, association, details = [], [], []
     for sequence in find_sequences(shared_folder(args.data), args.sets or [SET], args.sequences):
         if not sequence.images:
             continue
         candidates, _ = sequence.candidates()
-        seen = described(sequence, candidates, default.describe)
-        (tracks,) = hierarchy.label([(sequence.video, seen)], LabelSettings())
-        own, taught = self_trained(default, sequence, tracks, args.steps, config)
-        details.append([sequence.name, taught["tracks"], taught["crops"], taught["loss before"], taught["loss after"]])
-        ways: dict[str, Describe | None] = {
-            NONE: None, COLOUR: describe, DEFAULT: default.describe, OWN: own.describe,
-        }  # fmt: skip
-        for name, way in ways.items():
-            if way is not None:
-                found_again.append([sequence.name, name, *again(sequence, way)])
-            association.append([sequence.name, name, *associated(hierarchy, sequence, candidates, way)])
-            print(*(found_again[-1][:4] if way else []), *association[-1], file=sys.stderr)
+        truth = targets(sequence.truth())
+        order = np.argsort(truth.frame, kind="stable")
+        track = truth.track_id[order].astype(np.int64)
+        there = look(sequence, truth.frame[order], truth.xyxy[order])
+        seen = look(sequence, candidates.frame, candidates.xyxy)
+        models, tracks = {DEFAULT: default}, None
+        for way in (NONE, COLOUR, DEFAULT, OWN):
+            if way == OWN:  # learns from the labels of the way before
+                models[OWN], taught = self_trained(default, sequence, tracks, args.steps)
+                details.append([sequence.name, *taught])
+            given = candidates
+            if way != NONE:
+                given = replace(candidates, embedding=seen.vectors(way, models))
+                apart = round(sequence.video.frame_rate)
+                found = measure_retrieval(there.vectors(way, models), track, there.frame, apart)
+                shares = [100 * found.rank1, 100 * found.mean_average_precision]
+                found_again.append([sequence.name, way, *shares, found.queries])
+            (tracks,) = hierarchy.label([(sequence.video, given)], LabelSettings())
+            scores = score(sequence, sequence.truth(), as_table(tracks))
+            association.append([sequence.name, way, *(scores[key] for key in ("HOTA", "AssA", "IDF1", "IDSW"))])
+            print(*(found_again[-1][:4] if way != NONE else []), *association[-1], file=sys.stderr)
     parts = [
         f"Appearance {default.version}, hierarchy {hierarchy.version}; {args.steps} steps of self-training for each "
         f"sequence. In percent. {' and '.join(DEVELOPMENT)} are development sequences and not in the means.",
@@ -88,75 +111,39 @@ def main() -> None:
     publish(args, "Appearance", parts, numbers)
 
 
-def described(sequence: Sequence, candidates: Candidates, way: Describe | None) -> Candidates:
-    """The candidates with vectors; as they are if ``way`` is None."""
-    if way is None or not len(candidates):
-        return candidates
-    parts = []
-    for frame in np.unique(candidates.frame):
-        rows = slice(*np.searchsorted(candidates.frame, [frame, frame + 1]))
-        parts.append(way(picture(sequence, int(frame)), candidates.xyxy[rows]))
-    # In half precision, as they are kept.
-    return replace(candidates, embedding=np.concatenate(parts).astype(np.float16).astype(np.float32))
-
-
-def picture(sequence: Sequence, frame: int) -> NDArray[np.uint8]:
-    """A frame, BGR."""
-    image = cv2.imread(str(sequence.images[frame]))
-    assert image is not None
-    return image.astype(np.uint8, copy=False)
-
-
-def again(sequence: Sequence, way: Describe) -> list[float]:
-    """Rank-1, mean average precision and number of queries among ground-truth boxes."""
-    truth = targets(sequence.truth())
-    order = np.argsort(truth.frame, kind="stable")
-    frame, box = truth.frame[order], truth.xyxy[order].astype(np.float32)
-    parts = []
+def look(sequence: Sequence, frame: NDArray[np.int64], xyxy: NDArray[np.floating]) -> Boxes:
+    """Every frame is read once; boxes are sorted by frame."""
+    crops, colours = [], []
     for number in np.unique(frame):
-        parts.append(way(picture(sequence, int(number)), box[slice(*np.searchsorted(frame, [number, number + 1]))]))
-    apart = round(sequence.video.frame_rate)
-    found = measure_retrieval(np.concatenate(parts), truth.track_id[order].astype(np.int64), frame, apart)
-    return [100 * found.rank1, 100 * found.mean_average_precision, found.queries]
-
-
-def associated(hierarchy: SpamModel, sequence: Sequence, candidates: Candidates, way: Describe | None) -> list[float]:
-    """HOTA, AssA, IDF1 and identity switches of the labels."""
-    (tracks,) = hierarchy.label([(sequence.video, described(sequence, candidates, way))], LabelSettings())
-    found = score(sequence, sequence.truth(), as_table(tracks))
-    return [found[key] for key in ("HOTA", "AssA", "IDF1", "IDSW")]
+        image = cv2.imread(str(sequence.images[number])).astype(np.uint8, copy=False)
+        box = xyxy[slice(*np.searchsorted(frame, [number, number + 1]))].astype(np.float32)
+        crops.append(cut(image, box)[..., ::-1])
+        colours.append(describe(image, box))
+    return Boxes(frame.astype(np.int64), np.concatenate(crops), np.concatenate(colours))
 
 
 def self_trained(
-    default: AppearanceModel, sequence: Sequence, tracks: Tracks, steps: int, config: FinetuneConfig
-) -> tuple[AppearanceModel, dict[str, float]]:
-    """The default appearance after learning from labels that nobody looked at."""
+    default: AppearanceModel, sequence: Sequence, tracks: Tracks, steps: int
+) -> tuple[AppearanceModel, list[float]]:
+    """The default appearance after learning from labels that nobody looked at; and what it saw, and its losses."""
     sure = np.flatnonzero((tracks.validity >= _LEAST_VALIDITY) & (tracks.source == Source.MODEL))
     sure = sure[np.argsort(tracks.frame[sure], kind="stable")]
-    frame, box = tracks.frame[sure], tracks.xyxy[sure]
-    crops = np.concatenate(
-        [
-            cut(picture(sequence, int(number)), box[slice(*np.searchsorted(frame, [number, number + 1]))])[..., ::-1]
-            for number in np.unique(frame)
-        ]
-    )
+    boxes = look(sequence, tracks.frame[sure], tracks.xyxy[sure])
     lessons = AppearanceLessons(
-        crops, tracks.track_index[sure].astype(np.int64), tracks.validity[sure].astype(np.float32),
-        np.zeros(len(sure), np.int64), frame.astype(np.int64),
+        boxes.crops, tracks.track_index[sure].astype(np.int64), tracks.validity[sure].astype(np.float32),
+        np.zeros(len(sure), np.int64), boxes.frame,
     )  # fmt: skip
     lessons = thinned(lessons, _CROPS_OF_TRACK)
     losses: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         settings = FitSettings(steps, validate_every=steps, save_every=steps, tensorboard=False)
         model, _ = finetune(
-            default, lessons, settings, Path(folder), lambda _, said: losses.append(said["lessons"]), config=config,
+            default, lessons, settings, Path(folder), lambda _, said: losses.append(said["lessons"]),
             version=f"{default.version}+{sequence.name}",
         )  # fmt: skip
     tenth = max(len(losses) // 10, 1)
-    return model, {
-        "tracks": len(np.unique(lessons.identity)), "crops": len(lessons.crops),
-        "loss before": float(np.mean(losses[:tenth])), "loss after": float(np.mean(losses[-tenth:])),
-    }  # fmt: skip
+    seen = [len(np.unique(lessons.identity)), len(lessons.crops)]
+    return model, [*seen, float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))]
 
 
 def _means(rows: list[list], columns: int) -> list[list]:
