@@ -32,7 +32,6 @@ from .raw import clear_labels, detection_dict, put_labels
 from .videos import StoredVideo, box_field, open_videos
 
 FRAMES_PER_WRITE = 64
-DEFAULT_LEAST_SCORE = 0.05  # of a box; low, so that the hierarchy may choose
 DEFAULT_GROUP = 16  # frames that the detector is given at one time; as many more are decoded meanwhile
 
 _MISSING_FRAMES = 0.01  # share of a file's frames that may be missing at its end: containers round

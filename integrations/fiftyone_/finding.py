@@ -11,7 +11,7 @@ from ...engine.label import Step
 from ...models.errors import InputError
 from ..appearances import is_appearance
 from .calls import chosen, told
-from .detecting import DEFAULT_GROUP, DEFAULT_LEAST_SCORE, DetectReport
+from .detecting import DEFAULT_GROUP, DetectReport
 from .detecting import detect as detect_in
 from .embedding import Describer
 from .fields import DEFAULT_OUT, OutputFields, check_ours
@@ -27,7 +27,7 @@ def detect(
     *,
     detector: Any | None = None,
     classes: Sequence[str] | None = None,
-    least_score: float = 0.05,
+    least_score: float | None = None,
     batch: int = 8,
     add_to: str | None = None,
     appearance: Any | None = None,
@@ -49,7 +49,7 @@ def detect(
         detector: see ``integrations.detectors.open_detector``; None or "in-use" for the one in use, which
             is the small one of this package unless a retrained one was chosen.
         classes: names of those to find; None for all.
-        least_score: boxes below are dropped; low, so that labelling may choose.
+        least_score: boxes below are dropped; low, so that labelling may choose. None for what suits the detector.
         batch: images at a time; fewer if a GPU's memory does not hold them.
         add_to: field of boxes that stay as they are, to which the detector's are added where they cover none; all of
             them go to ``candidates`` (see ``combining``).
@@ -75,7 +75,7 @@ def detect(
     opened = open_detector(detector, device, least_score, classes=classes, batch=batch)
     looks = Describer(collection._dataset, appearance, device) if appearance is not None else None
     # Only what is unusual, so that who leaves the defaults as they are means the same run.
-    settings: dict[str, Any] = {"least_score": least_score} if least_score != DEFAULT_LEAST_SCORE else {}
+    settings: dict[str, Any] = {"least_score": least_score} if least_score is not None else {}
     settings |= {"classes": sorted(classes)} if classes is not None else {}
     with told(progress, "detecting", "frames") as tell:
         return detect_in(

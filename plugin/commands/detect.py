@@ -19,7 +19,7 @@ import click
 )
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="Where the boxes go.")
 @click.option("--classes", metavar="A,B", help="Only boxes of these classes, by the detector's names.")
-@click.option("--least-score", default=0.05, show_default=True, help="Drop boxes below; low, so that label may choose.")
+@click.option("--least-score", type=float, help="Drop boxes below; left out, 0.3 for ours and 0.05 for others.")
 @click.option("--add-to", metavar="FIELD", help="Keep the boxes of this field, and add the detector's to them.")
 @click.option("--appearance", metavar="NAME", help="Also describe the boxes, as embed does, while they are in memory.")
 @click.option(

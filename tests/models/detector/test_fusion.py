@@ -23,7 +23,8 @@ def boxes(*rows: tuple[int, float, float, float], kind: int = 0) -> Candidates:
 def test_boxes_of_one_object_become_one_between_both_and_surer_than_either() -> None:
     first, second = boxes((0, 0, 0, 0.5), (1, 0, 0, 0.5)), boxes((0, 4, 0, 0.5))
     found = fuse(first, second, (np.array([0.6, 0.6]), np.array([0.2])))
-    assert found.first.tolist() == [0, 1] and found.second.tolist() == [0, -1]
+    assert found.first.tolist() == [0, 1]
+    assert found.second.tolist() == [0, -1]
     assert found.candidates.xyxy[0, 0] == pytest.approx(0.25 * 4)  # nearer to the surer one
     assert found.candidates.score.tolist() == pytest.approx([1 - 0.4 * 0.8, 0.6])
 
@@ -71,13 +72,16 @@ def test_boxes_of_which_nothing_is_known_take_no_part_in_the_fit() -> None:
 
 def test_where_too_little_is_known_ranks_are_taken() -> None:
     found = probability_of(np.array([3.0, 1.0, 2.0]), np.ones(3, bool), np.ones(3, bool))
-    assert found.argsort().tolist() == [1, 2, 0] and (found > 0).all() and (found < 1).all()
+    assert found.argsort().tolist() == [1, 2, 0]
+    assert (found > 0).all()
+    assert (found < 1).all()
 
 
 def test_nothing_fused_with_something_is_that() -> None:
     something = boxes((0, 0, 0, 0.5))
     found = fuse(Candidates.empty(), something, (np.zeros(0), np.array([0.7])))
-    assert found.second.tolist() == [0] and found.candidates.score.tolist() == pytest.approx([0.7])
+    assert found.second.tolist() == [0]
+    assert found.candidates.score.tolist() == pytest.approx([0.7])
     assert len(fuse(Candidates.empty(), Candidates.empty(), (np.zeros(0), np.zeros(0))).candidates) == 0
 
 
