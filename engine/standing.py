@@ -311,6 +311,11 @@ class Standing:
     stale: bool = False
     busy: str | None = None
 
+    def confident(self, probability: float) -> int:
+        """How many boxes the labels are so sure of, about: uncertainty is kept in bins."""
+        surely = round(entropy(probability) * BINS)
+        return int(sum(self.histogram[:surely]))
+
 
 def together(
     labels: Mapping[str, VideoStanding], asked: Mapping[str, OpenQuestions], clicks_spent: int, **known: Any

@@ -60,3 +60,37 @@ def answers_from_truth(dataset: Any, budget: str = "10%") -> int:
 
     end = loop(dataset, LoopSettings(Budget.parse(budget), rounds=1), work, reviewer, again=True)
     return end.reports[0].answers
+
+
+def rendered_dataset(name: str, folder: Any, frames: int = 60, seed: int = 5) -> Any:
+    """One video file of a rendered street with ``ground_truth``, and no candidates."""
+    import cv2
+    import fiftyone as fo
+    import numpy as np
+
+    from spam_plugin.integrations.fiftyone_.raw import declare_detections, detection_dict, write_frame_labels
+    from spam_plugin.models.synthetic.render import RenderSettings, render
+
+    settings = RenderSettings(name, frames, WIDTH, HEIGHT, 10.0, num_objects=12, num_occluders=1)
+    path = folder / f"{name}.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (WIDTH, HEIGHT))
+    truth: dict[int, list] = {}
+    for number, shot in enumerate(render(settings, np.random.default_rng(seed)), 1):
+        writer.write(shot.image)
+        seen = shot.truth.visibility > 0.3
+        boxes = shot.truth.xyxy[seen] / [WIDTH, HEIGHT, WIDTH, HEIGHT]
+        rows = zip(boxes.tolist(), shot.truth.track[seen].tolist(), strict=True)
+        truth[number] = [
+            detection_dict("person", [left, top, right - left, bottom - top], who + 1)
+            for (left, top, right, bottom), who in rows
+        ]
+    writer.release()
+    dataset = fo.Dataset(name, overwrite=True)
+    sample = fo.Sample(filepath=str(path))
+    sample.metadata = fo.VideoMetadata(
+        total_frame_count=frames, frame_width=WIDTH, frame_height=HEIGHT, frame_rate=10.0
+    )
+    dataset.add_sample(sample)
+    declare_detections(dataset, "frames.ground_truth")
+    write_frame_labels(dataset, sample.id, "ground_truth", truth)
+    return dataset

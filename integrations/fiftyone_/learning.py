@@ -74,6 +74,11 @@ class Learning:
     def running(self, values: Mapping[str, Any]) -> None:
         self._store.set(_RUNNING, dict(values))
 
+    def count(self) -> tuple[int, int]:
+        """How many answers there are, and about how many videos."""
+        kept = AnswerBook(self._dataset, self._out).by_video()
+        return sum(map(len, kept.values())), len(kept)
+
     def new_answers(self) -> int:
         """How many answers have come in since a version was trained last."""
         versions = [one for one in Shelf(self._dataset, self._out).versions() if one.retrained]

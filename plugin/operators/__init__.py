@@ -12,6 +12,7 @@ OPERATORS: tuple[tuple[str, str], ...] = (
     ("sync_cvat", "SyncCvat"),
     ("sync_status", "SyncStatus"),
     ("open_review_task", "OpenReviewTask"),
+    ("retrain_models", "RetrainModels"),
     ("evaluate_tracks", "EvaluateTracks"),
     ("import_mot", "ImportMot"),
     ("export_mot", "ExportMot"),

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from ...engine.standing import Round, Standing
 
 URI = "@spam-plugin/spam/"
+STEPS = (
+    ("label_tracks", "Label tracks"), ("choose_review", "Choose questions"), ("sync_cvat", "Sync"),
+    ("retrain_models", "Retrain"),
+)  # fmt: skip
+USED = " used"  # how a round of retraining ends whose version is used
 
 
 def lines(standing: Standing) -> str:
@@ -54,6 +59,9 @@ def next_step(standing: Standing | None, rounds: Sequence[Round]) -> str:
     labelled = next((one.clicks for one in reversed(rounds) if one.kind == "label"), 0)
     if standing is None or standing.unlabelled or standing.clicks_spent > labelled:
         return "label_tracks"  # what people have said since is not in the labels of other tracks yet
+    changed = next((one for one in reversed(rounds) if one.kind in ("label", "retrain")), None)
+    if changed is not None and changed.said.endswith(USED):
+        return "label_tracks"  # a new version has labelled nothing yet
     return "sync_cvat" if standing.open_queries else "choose_review"
 
 
@@ -66,7 +74,7 @@ def draw(panel: types.Object, standing: Standing | None, rounds: Sequence[Round]
     meant = {"out": out} if out else None
     row = panel.h_stack("steps", gap=2)
     first = next_step(standing, rounds)
-    for name, label in (("label_tracks", "Label tracks"), ("choose_review", "Choose questions"), ("sync_cvat", "Sync")):
+    for name, label in STEPS:
         if standing is None and name != "label_tracks":
             continue
         row.btn(
