@@ -128,14 +128,18 @@ class Point:
 class Desk:
     """One video in simulation: its labels, the person who answers, and what was said so far."""
 
-    def __init__(self, video: SimulatedVideo, model: SpamModel, settings: LabelSettings, plan: Plan, seed: int) -> None:
+    def __init__(
+        self, video: SimulatedVideo, model: SpamModel, settings: LabelSettings, plan: Plan, seed: int,
+        before: Desk | None = None,
+    ) -> None:  # fmt: skip
+        """A desk; with ``before``, what was said at that one holds here too, and is paid for."""
         self.video = video
         self.session: LabelSession = model.session(video.info, video.candidates, settings)
         rng = np.random.default_rng([plan.seed, seed])
         self.person = SimulatedAnnotator(video.key, video.targets, plan.error_rate, rng)
-        self.answers: list[Answer] = []
+        self.answers: list[Answer] = list(before.answers) if before is not None else []
         self.asked: dict[str, int] = {}
-        self.clicks = 0
+        self.clicks = before.clicks if before is not None else 0
         self.problems: tuple[Problem, ...] = ()
         self._boxes: dict[int, Box] = {}
         self.view = self._look()
@@ -190,6 +194,7 @@ class Desk:
 def simulate(
     videos: Sequence[SimulatedVideo], model: SpamModel, plan: Plan, settings: LabelSettings | None = None,
     progress: Callable[[float, str], None] | None = None, watch: Callable[[str, View], Any] | None = None,
+    desks: dict[str, Desk] | None = None,
 ) -> list[Point]:  # fmt: skip
     """The effort curve of some videos that share one budget.
 
@@ -200,6 +205,7 @@ def simulate(
         settings: of the labelling.
         progress: told the share that is done, and what is being done.
         watch: called with every video's key and view at each budget; what it returns goes into ``Point.extra``.
+        desks: of the videos, by key, to go on with; None for new ones. Afterwards they hold what was said.
 
     Raises:
         InputError: if no video has ground truth.
@@ -209,7 +215,8 @@ def simulate(
         raise InputError("there is no ground truth to answer from: no video has a box that counts")
     tell = progress or (lambda share, what: None)
     settings = settings or LabelSettings()
-    desks = {v.key: Desk(v, model, settings, plan, number) for number, v in enumerate(videos)}
+    if desks is None:
+        desks = {v.key: Desk(v, model, settings, plan, number) for number, v in enumerate(videos)}
     whole = CLICKS_PER_BOX * counted
     order, rng = rule(plan.acquisition), np.random.default_rng(plan.seed)
     kinds: dict[str, int] = {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..models.fitting import FitResult, FitSettings
 
 POINTS = 12  # of a learning curve
-MOST_FRAMES = 400  # that the detector learns from, over all videos
+MOST_FRAMES = 800  # that the detector learns from, over all videos
 MOST_CROPS = 16  # of one object that the appearance learns from
 UNNAMED = "object"  # class of boxes without a name
 SAID = 1.0  # a weight above says that a person spoke of a candidate
@@ -84,7 +84,7 @@ class DetectorTeacher:
     """
 
     part = "detector"
-    steps = 300
+    steps = 800
 
     def __init__(
         self, start: Callable[[], Detector], pictures: Pictures, accelerator: str = "cpu", most: int = MOST_FRAMES

@@ -18,8 +18,8 @@ from ..models.errors import InputError, MissingError
 from .hub import checkpoint_folder, digest_of, load_checkpoint, read_json, refuse_pickled, weight_files
 
 DEFAULT = "default"
-#: Our scores are expected overlaps. Chosen on rendered films: labels of candidates from 0.05 on have a HOTA of 30 there,
-#: from 0.2 on 67, from 0.3 or 0.4 on 73.
+#: Our scores are expected overlaps. Chosen on rendered films, where labels of candidates from 0.05 on have a HOTA of
+#: 30, from 0.2 on 67, from 0.3 or 0.4 on 73.
 OWN_LEAST_SCORE = 0.3
 LEAST_SCORE = 0.05  # of other detectors
 
