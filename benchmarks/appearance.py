@@ -67,7 +67,7 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--appearance", metavar="FILE", help="weights to begin with (default: the shipped ones)")
     parser.add_argument("--weights", metavar="FILE", help="of the hierarchy (default: the shipped ones)")
-    parser.add_argument("--steps", type=int, default=100, help="of self-training (default 100)")
+    parser.add_argument("--steps", type=int, default=60, help="of self-training (default 60)")
     args = parser.parse_args()
     one_thread()
     hierarchy, default = load_model(args), AppearanceModel.load(args.appearance)
