@@ -15,8 +15,7 @@ from .hub import checkpoint_folder, digest_of, load_checkpoint, read_json, refus
 
 DEFAULT, COLOUR = "default", "colour"
 
-#: Parts of backbones whose weights nobody uses: heads of pooling that a vector can do without.
-_MAY_LACK = ("pooler",)
+_POOLER = "pooler"  # in the names of a pooling layer's weights, which a vector can do without
 
 
 class AppearanceDescriber(Protocol):
@@ -132,12 +131,22 @@ def _of_transformers(name: str | Path, device: str) -> AppearanceDescriber:
     said = read_json(folder / "preprocessor_config.json", "appearance")
     if not said:
         raise InputError(f"appearance {folder}: there is no preprocessor_config.json beside the weights; add it")
-    model = load_checkpoint("AutoModel", folder, "appearance", _MAY_LACK)
+    model = load_checkpoint("AutoModel", folder, "appearance", (_POOLER,))
     from ..models.appearance.transformers_ import TransformersAppearance
     from ..models.detector.transformers_ import Preparation
 
     preparation = Preparation.read({**said, "size": None, "do_resize": False})
-    return TransformersAppearance(model, preparation, _crop_size(said, folder), appearance_version(name), device)
+    # Some checkpoints come without their pooling layer, which is random then: their last states are averaged instead.
+    wants = any(_POOLER in key for key, _ in model.named_parameters())
+    pooled = not wants or any(_POOLER in key for file in weight_files(folder, "appearance") for key in _keys(file))
+    version, size = appearance_version(name), _crop_size(said, folder)
+    return TransformersAppearance(model, preparation, size, version, device, pooled=pooled)
+
+
+def _keys(file: Path) -> list[str]:
+    """Names of the tensors in a file."""
+    with safe_open(str(file), "np") as stored:
+        return list(stored.keys())
 
 
 def _crop_size(said: dict[str, Any], folder: Path) -> tuple[int, int]:

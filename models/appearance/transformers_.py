@@ -35,6 +35,7 @@ class TransformersAppearance:
         version: name of its weights.
         device: where it runs, as torch names it; half precision on a GPU.
         batch: crops at a time; fewer if a GPU's memory does not hold them.
+        pooled: whether the model's own pooled output can be used; else its last states are averaged.
 
     Attributes:
         version: name of its weights.
@@ -46,13 +47,13 @@ class TransformersAppearance:
 
     def __init__(
         self, model: nn.Module, preparation: Preparation, size: tuple[int, int], version: str, device: str = "cpu",
-        batch: int = 64,
+        batch: int = 64, pooled: bool = True,
     ) -> None:  # fmt: skip
         check_device(device)
         self.version = version
         self._device = torch.device(device)
         self._model = _picture_tower(model, version).to(self._device).eval()
-        self._preparation, self._size, self._batch = preparation, size, batch
+        self._preparation, self._size, self._batch, self._use = preparation, size, batch, pooled
         if not all(0 < side <= _LARGEST for side in size):
             raise InputError(f"appearance {version!r}: crops of {size[1]} x {size[0]} pixels; at most {_LARGEST}")
         try:
@@ -80,7 +81,7 @@ class TransformersAppearance:
         pixels = self._preparation.apply(pictures)
         with torch.autocast(self._device.type, torch.float16, enabled=self._device.type == "cuda"):
             given = self._model(pixel_values=pixels)
-        vectors = _pooled(given).float()
+        vectors = _pooled(given, self._use).float()
         if not bool(torch.isfinite(vectors).all()):
             raise InputError(
                 f"appearance {self.version!r} gives numbers that are not finite; choose another checkpoint"
@@ -88,9 +89,9 @@ class TransformersAppearance:
         return np.asarray(functional.normalize(vectors, dim=1).cpu().numpy())
 
 
-def _pooled(given: Any) -> Tensor:
+def _pooled(given: Any, pooled: bool) -> Tensor:
     """(B, D) of whatever a backbone gives."""
-    for key in ("image_embeds", "pooler_output"):
+    for key in ("image_embeds", "pooler_output") if pooled else ():
         found = getattr(given, key, None)
         if isinstance(found, Tensor) and found.shape[0]:
             return found.flatten(1)

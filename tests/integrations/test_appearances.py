@@ -91,6 +91,17 @@ def test_crops_are_prepared_as_the_checkpoint_says(checkpoint):
     np.testing.assert_allclose(open_appearance(folder).describe(IMAGE, BOXES), wanted.numpy(), atol=1e-4)
 
 
+def test_a_pooling_layer_that_the_checkpoint_lacks_is_not_used(checkpoint):
+    from safetensors.torch import load_file, save_file
+
+    folder, _ = checkpoint("vit")
+    file = folder / "model.safetensors"
+    save_file({k: v for k, v in load_file(str(file)).items() if "pooler" not in k}, str(file), {"format": "pt"})
+    one = open_appearance(folder).describe(IMAGE, BOXES)
+    torch.manual_seed(99)  # a random layer would be another one now
+    np.testing.assert_array_equal(open_appearance(folder).describe(IMAGE, BOXES), one)
+
+
 def test_other_weights_have_another_version(checkpoint):
     folder, _ = checkpoint("vit")
     before = appearance_version(folder)
