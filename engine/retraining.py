@@ -30,6 +30,9 @@ from .versions import PARTS, Version
 
 Tell = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
+#: Measured (benchmarks/selftraining.py): labels did not get better by it.
+ALONE = "what it is sure of itself teaches it nothing new; name it (--parts hierarchy) to train it all the same"
+
 GATHERING, LEARNING, JUDGING = 0.15, 0.70, 0.15  # shares of the whole, roughly
 
 
@@ -273,7 +276,7 @@ def _make(
     for number, (key, video) in enumerate(learners.items()):
         tell(GATHERING * number / len(learners), f"looking for lessons in {video.info.name}")
         lessons.append(gather_lessons(current, key, video, holdout, settings.lessons, settings.labelling))
-    able, left_out = _able(pipeline.teachers(parent), lessons, settings.parts)
+    able, left_out = _able(pipeline.teachers(parent), lessons, settings.parts, settings.self_training)
 
     draft = shelf.draft(purpose)
     taught: dict[str, Taught] = {}
@@ -351,7 +354,7 @@ def _without_answers(video: VideoInput) -> VideoInput:
 
 
 def _able(
-    teachers: Sequence[Teacher], lessons: Sequence[VideoLessons], wanted: tuple[str, ...]
+    teachers: Sequence[Teacher], lessons: Sequence[VideoLessons], wanted: tuple[str, ...], alone: bool
 ) -> tuple[list[Teacher], dict[str, str]]:
     """The teachers of the parts that are wanted and can be taught, and why others cannot.
 
@@ -368,6 +371,9 @@ def _able(
             able.append(teacher)
         else:
             left_out[teacher.part] = why
+    if alone and not wanted and len(able) > 1:
+        left_out |= {one.part: ALONE for one in able if one.part == "hierarchy"}
+        able = [one for one in able if one.part != "hierarchy"]
     unknown = [part for part in wanted if part not in (*left_out, *(teacher.part for teacher in able))]
     if unknown:
         raise InputError(f"nothing here can retrain the {unknown[0]}; leave it out of the parts")

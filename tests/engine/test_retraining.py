@@ -264,6 +264,15 @@ def test_self_training_without_any_answer_makes_a_version_that_waits_on_the_shel
     assert "no answers are held out" in report.said
 
 
+def test_self_training_leaves_the_hierarchy_alone_unless_it_is_named(model, shelf):
+    eyes, hierarchy = Teacher("detector"), Teacher()
+    report = go(model, Store(a=video()), shelf, eyes, hierarchy, self_training=True)
+    assert report.version.retrained == ("detector",)
+    assert "teaches it nothing new" in report.left_out["hierarchy"]
+    named = go(model, Store(a=video()), shelf, eyes, hierarchy, self_training=True, parts=("hierarchy",))
+    assert named.version.retrained == ("hierarchy",)
+
+
 def test_a_part_that_lacks_something_is_left_out_with_the_reason(model, shelf):
     blind = Teacher("detector", "the media cannot be read")
     report = go(model, Store(a=video(said())), shelf, blind, Teacher())
