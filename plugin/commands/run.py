@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,14 +62,13 @@ def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> No
     _check(given)
     # FiftyOne writes what it has to say to standard output, which here belongs to the result.
     with contextlib.redirect_stdout(sys.stderr):
-        from ...engine.loop import LoopSettings
         from ...engine.queries import Budget
 
         budget = Budget.parse(given["budget"], given["clicks_per_hour"])
-        settings = LoopSettings(budget, given["rounds"], share_of(given["wish"]))
-        steps, parts = training_steps(given["steps"]), words(given["parts"])
+        wish, steps, parts = share_of(given["wish"]), training_steps(given["steps"]), words(given["parts"])
         from ...engine.retraining import RetrainSettings
-        from ...integrations.fiftyone_.looping import Work, loop
+        from ...integrations.fiftyone_.looping import Work
+        from ...integrations.looping import run
 
         keep = parts == ("none",)
         if not keep:
@@ -79,9 +77,15 @@ def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> No
             given["candidates"], given["out"], given["view"], given["detector"], given["appearance"],
             given["acquisition"], None if keep else parts, steps, given["seed"], given["device"], given["skip_bad"],
         )  # fmt: skip
-        reviewer, about = _reviewer(dataset, work, given)
+        people: dict[str, Any] = {}
+        if given["reviewer"] == "cvat":
+            people = {"link": make_link(dataset, given), "sync": make_settings(given), "on_report": _print_sync}
         with _told(bool((ctx.obj or {}).get("quiet"))) as tell:
-            state = loop(dataset, settings, work, reviewer, about=about, again=given["again"], progress=tell)
+            state = run(
+                dataset, budget, given["rounds"], reviewer=given["reviewer"], gt=given["gt"],
+                error_rate=given["error_rate"], wish=wish, work=work, every=given["every"], again=given["again"],
+                progress=tell, **people,
+            )  # fmt: skip
     if as_json:
         click.echo(json.dumps(state.as_dict(), indent=2, allow_nan=False))
     else:
@@ -100,26 +104,8 @@ def _check(given: dict[str, Any]) -> None:
         raise click.UsageError("--every takes seconds, more than 0")
 
 
-def _reviewer(dataset: str, work: Any, given: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Who answers, and what tells them from others."""
-    if given["reviewer"] == "simulated":
-        from ...integrations.fiftyone_.looping import SimulatedReviewer
-
-        def simulated(collection: Any, notes: Any) -> Any:
-            return SimulatedReviewer(collection, work, given["gt"], notes.notes, given["error_rate"])
-
-        return simulated, {"gt": given["gt"], "error_rate": given["error_rate"]}
-    from ...integrations.cvat.reviewer import CvatReviewer
-
-    link, settings = make_link(dataset, given), make_settings(given)
-
-    def cvat(collection: Any, notes: Any) -> Any:
-        def on_report(report: Any) -> None:
-            print_report(report, False, False, to_stderr=True)
-
-        return CvatReviewer(link, settings, given["every"], on_report=on_report)
-
-    return cvat, {"cvat": True}
+def _print_sync(report: Any) -> None:
+    print_report(report, False, False, to_stderr=True)
 
 
 @contextlib.contextmanager
