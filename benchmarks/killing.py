@@ -55,6 +55,7 @@ def main() -> None:
 
 def _part(name: str, args: Any, folder: Path) -> list[Any]:
     rng = np.random.default_rng([args.seed, len(name)])
+    _run(name, 1, folder / "first", None)  # starts the process that all others are forked from
     begin = time.monotonic()
     _run(name, args.steps, folder / "whole", None)
     whole = time.monotonic() - begin
@@ -63,7 +64,7 @@ def _part(name: str, args: Any, folder: Path) -> list[Any]:
     ended = same = same_curve = 0
     while len(kills) < args.kills or not ended:
         place = folder / str(ended)
-        wait = float(rng.uniform(0, whole / 4)) if len(kills) < args.kills else None
+        wait = float(rng.uniform(0, whole / 2)) if len(kills) < args.kills else None
         if _run(name, args.steps, place, wait):
             kills.append(_steps_done(place))
             continue
