@@ -33,8 +33,9 @@ from reporting import command_line, publish, start, table
 from torch.utils.flop_counter import FlopCounterMode
 
 from spam_plugin.integrations.appearances import open_appearance
+from spam_plugin.integrations.detectors import open_detector
 from spam_plugin.models.columns import Candidates, VideoInfo
-from spam_plugin.models.detector.detector import Detections, Detector, DetectSettings
+from spam_plugin.models.detector.detector import Detections
 from spam_plugin.models.errors import MissingError
 from spam_plugin.models.spam import LabelSettings, SpamModel
 from spam_plugin.models.synthetic.render import RenderSettings, render
@@ -67,16 +68,16 @@ def main() -> None:
 
 def measure(path: Path, info: VideoInfo, args: Any) -> dict[str, Any]:
     """Seconds a frame of each part, and the arithmetic of the networks."""
-    detector, appearance = Detector.load(None, args.device), open_appearance(args.appearance, args.device)
+    detector = open_detector("default", args.device, batch=args.batch)
+    appearance = open_appearance(args.appearance, args.device)
     model = SpamModel.load(None, args.device)
     frames = list(decoded(path))
-    settings = DetectSettings(batch=args.batch)
     pictures = [np.ascontiguousarray(frame[..., ::-1]) for frame in frames]
     groups = [pictures[at : at + GROUP] for at in range(0, len(pictures), GROUP)]
-    detector.detect(groups[0], settings)
+    detector.detect(groups[0])
     seconds = {"decoding": clock(lambda: sum(1 for _ in decoded(path)), args.device)}
-    found = [detector.detect(group, settings) for group in groups]
-    seconds["detector"] = clock(lambda: [detector.detect(group, settings) for group in groups], args.device)
+    found = [detector.detect(group) for group in groups]
+    seconds["detector"] = clock(lambda: [detector.detect(group) for group in groups], args.device)
     boxes = [part.xyxy[part.frame == at] for part in found for at in range(GROUP)][: len(frames)]
     vectors = [appearance.describe(frame, box) for frame, box in zip(frames, boxes, strict=True)]
     seconds["appearance"] = clock(
@@ -90,7 +91,7 @@ def measure(path: Path, info: VideoInfo, args: Any) -> dict[str, Any]:
         "frames": len(frames),
         "boxes": len(candidates) / len(frames),
         "operations": {
-            "detector": operations(lambda: detector.detect(pictures[:1], settings)),
+            "detector": operations(lambda: detector.detect(pictures[:1])),
             "appearance": operations(lambda: appearance.describe(frames[0], boxes[0])) * len(candidates)
             / max(len(boxes[0]), 1) / len(frames),
         },
