@@ -139,7 +139,7 @@ class Desk:
         self.person = SimulatedAnnotator(video.key, video.targets, plan.error_rate, rng)
         self.answers: list[Answer] = list(before.answers) if before is not None else []
         self.asked: dict[str, int] = {}
-        self.clicks = before.clicks if before is not None else 0
+        self.clicks: int = before.clicks if before is not None else 0
         self.problems: tuple[Problem, ...] = ()
         self._boxes: dict[int, Box] = {}
         self.view = self._look()
