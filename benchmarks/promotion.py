@@ -243,7 +243,9 @@ def report(runs: list[dict[str, Any]]) -> list[str]:
     return [
         table(["aim", "measured", "reached"], [[a, b, "yes" if c else "**no**"] for a, b, c in aims]),
         table(head, counts),
-        f"All runs took {seconds / 60:.0f} minutes of one core. HOTA is in percent, on streams that nobody labelled.",
+        f"All runs took {seconds / 60:.0f} minutes, one after another. HOTA is in percent, on streams that nobody "
+        "labelled. The fine-tuning is short and eager (few steps, a high rate), so a bad lesson does great harm: what "
+        "wrong answers cost here is no forecast for a real retraining.",
         "## Every run",
         table(
             ["domain", "wrong", "seed", "answers", "held out", "HOTA before", "gained", "agreement gained", "interval",
