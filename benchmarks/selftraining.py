@@ -1,7 +1,6 @@
 """What a round of training on the labels themselves is worth, without any click and with a few.
 
-    OMP_NUM_THREADS=1 python benchmarks/selftraining.py --out docs/benchmarks/selftraining.md \
-        --plot docs/images/selftraining.png
+    OMP_NUM_THREADS=1 python benchmarks/selftraining.py --out docs/benchmarks/selftraining.md
 
 From the public detections of sequences with images: labels; the detector and the appearance trained further on what
 these labels are sure of; their boxes fused with the public ones; labels again. Then the same with a simulated person
@@ -225,23 +224,21 @@ def with_clicks(films: Sequence[Film], args: Namespace) -> list[list[Any]]:
         show("half of it", effort, half)
         said = {key: list(desk.answers) for key, desk in desks.items()}
         lessons = lessons_from(model, films, before, said)
-        for title, parts in (
-            ("retrained: detector, appearance", ("detector", "appearance")),
-            ("retrained: detector, appearance, hierarchy", ("detector", "appearance", "hierarchy")),
-        ):
-            trained, other = learn(films, lessons, model, eyes, args, parts)
-            found = {
-                f.name: seen(f, trained, one, said[f.name], OWN_LEAST_SCORE)
-                for f, one in zip(films, lessons, strict=True)
-            }
-            later = [video(film, found[film.name]) for film in films]
+        trained, _ = learn(films, lessons, model, eyes, args, ("detector", "appearance"))
+        found = {
+            film.name: seen(film, trained, one, said[film.name], OWN_LEAST_SCORE)
+            for film, one in zip(films, lessons, strict=True)
+        }
+        later = [video(film, found[film.name]) for film in films]
+        again = lessons_from(model, films, found, said)
+        _, other = learn(films, again, model, trained, args, ("hierarchy",))
+        whole = replace(plan, budgets=(effort,))
+        for title, who in (("detector, appearance", model), ("detector, appearance, hierarchy", other)):
             going = {
-                one.key: Desk(one, other, settings, plan, number, desks[one.key]) for number, one in enumerate(later)
+                one.key: Desk(one, who, settings, plan, number, desks[one.key]) for number, one in enumerate(later)
             }
-            show(title, effort, simulate(later, other, replace(plan, budgets=(effort,)), settings, desks=going)[0])
-        show(
-            "not retrained", effort, simulate(videos, model, replace(plan, budgets=(effort,)), settings, desks=desks)[0]
-        )
+            show(f"retrained: {title}", effort, simulate(later, who, whole, settings, desks=going)[0])
+        show("not retrained", effort, simulate(videos, model, whole, settings, desks=desks)[0])
     return rows
 
 

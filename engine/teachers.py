@@ -141,7 +141,7 @@ class AppearanceTeacher:
     """
 
     part = "appearance"
-    steps = 300
+    steps = 60  # tried on TUD-Campus and KITTI-17 (benchmarks/appearance.py)
 
     def __init__(
         self, start: Callable[[], AppearanceModel], pictures: Pictures, accelerator: str = "cpu", most: int = MOST_CROPS
@@ -181,6 +181,7 @@ class AppearanceTeacher:
         return _kept(self.part, model, result, folder, {"crops": len(given.crops)})
 
     def _lessons(self, lessons: Sequence[VideoLessons], rows: Sequence[NDArray[np.int64]], crops: Any) -> Any:
+        """Crops of objects; two that were never there together may be one that came back, and teach nothing."""
         from ..models.appearance.finetuning import AppearanceLessons
 
         def column(of: Callable[[VideoLessons], NDArray]) -> NDArray:
@@ -190,7 +191,7 @@ class AppearanceTeacher:
         video = np.repeat(np.arange(len(lessons)), [len(own) for own in rows])
         return AppearanceLessons(
             crops, column(lambda one: one.identity), column(lambda one: one.link_weight), video,
-            column(lambda one: one.candidates.frame), column(lambda one: one.group),
+            column(lambda one: one.candidates.frame),
         )  # fmt: skip
 
 
