@@ -235,4 +235,4 @@ def test_the_forms_of_the_panel_begin_with_the_field_that_it_shows(panel, labell
     panel("on_load", labelled)
     shown = panel("choose_field", labelled, value="other_tracks")
     steps = shown.drawn.to_json()["type"]["properties"]["steps"]["type"]["properties"]
-    assert [step["view"]["params"] for step in steps.values()] == [{"out": "other_tracks"}] * 3
+    assert [step["view"]["params"] for step in steps.values()] == [{"out": "other_tracks"}] * 4
