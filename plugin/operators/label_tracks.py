@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ...integrations.fiftyone_.choices import Choices
 
 
+#: Appearances that need no file; see ``integrations.appearances``.
+APPEARANCES = {"default": "the network of this package", "colour": "colours, no network"}
+
+
 class LabelTracks(SpamOperator):
     """Labels the videos of a dataset."""
 
@@ -39,12 +43,12 @@ class LabelTracks(SpamOperator):
         )  # fmt: skip
         with form.refusing("out"):
             choices.check_out(candidates, out)
-        embeddings = choices.vectors(candidates)
-        if embeddings:
-            form.pick(
-                "embeddings", "Appearance", [NONE, *embeddings], NONE, "Vectors that say how a box looks",
-                {NONE: "do not use"},
-            )  # fmt: skip
+        names = [NONE, *APPEARANCES, *choices.vectors(candidates)]
+        form.pick(
+            "embeddings", "Appearance", list(dict.fromkeys(names)), NONE,
+            "How boxes look; where that is not known yet, every picture is decoded once",
+            {NONE: "do not use", **APPEARANCES},
+        )  # fmt: skip
         form.switch("fast", "Fast: one pass instead of three that must agree")
         if out in choices.track_fields:
             form.switch(

@@ -20,13 +20,22 @@ def test_the_form_knows_the_dataset_and_says_what_will_happen(ops, crossing):
     assert boxes(crossing, "ground_truth") != boxes(crossing, "candidates")
 
 
-def test_appearance_can_be_chosen_where_there_are_vectors(ops, crossing):
+def test_appearance_can_be_chosen_also_of_vectors_that_boxes_hold(ops, crossing):
     import fiftyone as fo
 
-    assert "embeddings" not in ops.form("label_tracks", crossing).names
+    assert ops.form("label_tracks", crossing).choices["embeddings"] == ["-", "default", "colour"]
     crossing.add_frame_field("candidates.detections.look", fo.VectorField)
-    assert ops.form("label_tracks", crossing).choices["embeddings"] == ["-", "look"]
-    assert "embeddings" not in ops.form("label_tracks", crossing, candidates="shifted").names
+    assert ops.form("label_tracks", crossing).choices["embeddings"] == ["-", "default", "colour", "look"]
+    assert "look" not in ops.form("label_tracks", crossing, candidates="shifted").choices["embeddings"]
+
+
+def test_labels_may_see_how_boxes_look(ops, crossing, quick, film, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPAM_PLUGIN_VECTORS", str(tmp_path))
+    assert "cannot be read" in ops.live("label_tracks", crossing, embeddings="colour").shown.said["said"]
+    crossing.set_values("filepath", [str(film)] * len(crossing))
+    lived = ops.live("label_tracks", crossing, embeddings="colour")
+    assert lived.result.get("boxes"), lived.shown.said
+    assert list(tmp_path.rglob("*.*"))  # vectors beside the database
 
 
 @pytest.mark.parametrize(
