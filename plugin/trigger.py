@@ -39,7 +39,7 @@ class RetrainTrigger:
     def look(self) -> bool:
         """Starts a retraining if there is enough to learn from and none goes on. Returns whether it did."""
         from ..integrations.fiftyone_.dataset import open_dataset
-        from ..integrations.fiftyone_.learning import Learning, last_labelling
+        from ..integrations.fiftyone_.retrainings import Learning, last_labelling
 
         if self.is_running:
             return False

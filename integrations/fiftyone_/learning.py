@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import fiftyone as fo
 from fiftyone.core.collections import SampleCollection
-from fiftyone.operators.store import ExecutionStore
 
 from ...engine.versions import BY_HAND
 from ...models.errors import InputError, MissingError
-from .answers import AnswerBook
 from .dataset import open_dataset
 from .fields import DEFAULT_OUT, OutputFields
 from .ledger import Ledger
-from .locking import StoreLock
+from .retrainings import Learning
 from .runs import plain
 from .shelf import Shelf
 
@@ -28,76 +25,8 @@ if TYPE_CHECKING:
 
 METHOD = "spam_retrain"
 RETRAIN = "retrain"  # the kind of round in the ledger
-RETRAINED = "_retrained"  # behind the name of candidates: those that a retrained detector found
-
-_STORE = "spam_plugin.learning"
-_RUNNING = "running"
 
 Tell = Callable[[float, str], None]
-
-
-class Learning:
-    """What is kept of the retraining of one field of tracks.
-
-    Args:
-        dataset: that it goes with.
-        out: name of the field of tracks.
-    """
-
-    def __init__(self, dataset: fo.Dataset, out: str) -> None:
-        self._dataset, self._out = dataset, OutputFields(out.removeprefix("frames.")).out
-        self._store = ExecutionStore.create(f"{_STORE}.{self._out}", dataset._doc.id)
-        title = f"the retraining for field {self._out!r} of dataset {dataset.name!r}"
-        self._lock = StoreLock(self._store, "~lock", title)
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Makes sure that nobody else retrains for this field meanwhile; people may go on to answer and label.
-
-        Raises:
-            DeskError: if somebody does; says who, and since when.
-        """
-        with self._lock.hold():
-            yield
-
-    @property
-    def busy(self) -> str | None:
-        """Who retrains, in a sentence; None for nobody."""
-        return self._lock.holder()
-
-    @property
-    def running(self) -> Mapping[str, Any]:
-        """The retraining that was begun and has not come to its end; empty for none."""
-        return self._store.get(_RUNNING) or {}
-
-    @running.setter
-    def running(self, values: Mapping[str, Any]) -> None:
-        self._store.set(_RUNNING, dict(values))
-
-    def count(self) -> tuple[int, int]:
-        """How many answers there are, and about how many videos."""
-        kept = AnswerBook(self._dataset, self._out).by_video()
-        return sum(map(len, kept.values())), len(kept)
-
-    def new_answers(self) -> int:
-        """How many answers have come in since a version was trained last."""
-        versions = [one for one in Shelf(self._dataset, self._out).versions() if one.retrained]
-        last = max(versions, key=lambda one: one.made, default=None)
-        then = int(last.config.get("answers_then", 0)) if last is not None else 0
-        return max(len(AnswerBook(self._dataset, self._out).all()) - then, 0)
-
-
-def last_labelling(dataset: fo.Dataset, out: str) -> tuple[str, str | None]:
-    """Field of the candidates, and their appearance vectors, that a field of tracks was made of last.
-
-    Candidates of a retrained detector stand for those that they were added to.
-    """
-    runs = [(dataset.get_run_info(key), key) for key in dataset.list_runs() if key.startswith(f"label_{out}")]
-    made = [(info.timestamp, key, info.config) for info, key in runs if getattr(info.config, "out", None) == out]
-    if not made:
-        return "candidates", None
-    config = max(made, key=lambda one: one[:2])[2]
-    return str(config.candidates).removesuffix(RETRAINED), getattr(config, "embedding", None)
 
 
 def retrain(
@@ -216,6 +145,7 @@ def note_retrained(dataset: fo.Dataset, out: str, report: RetrainReport) -> None
         dataset.register_run(key, config)
         results = dataset.init_run_results(key, report=plain(_sayable(report.as_dict())))
         dataset.save_run_results(key, results, overwrite=True, cache=False)
+    Learning(dataset, out).learnt(version.name, int(version.config.get("answers_then", 0)))
     ledger = Ledger(dataset, out)
     said = f"{version.name} {'used' if report.used else 'kept'}"
     if all(one.kind != RETRAIN or one.said != said for one in ledger.rounds()):

@@ -26,7 +26,7 @@ from .detecting import detect
 from .embedding import Describer
 from .frames import sequence_frames, video_frames
 from .fusing import labels_of
-from .learning import RETRAINED
+from .retrainings import RETRAINED
 from .runs import FINISHED
 from .store import FiftyOneStore
 from .videos import open_videos

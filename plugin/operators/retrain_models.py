@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...engine.versions import PARTS
 from ...models.errors import InputError
 from .base import SpamOperator
 from .forms import Form, choices_of, target_of
@@ -27,6 +26,7 @@ _ABOUT = {
     "appearance": "Appearance: how boxes look",
     "hierarchy": "Hierarchy: what joins boxes into tracks",
 }
+PARTS = tuple(_ABOUT)  # those of ``engine.versions``, which imports torch
 _USE = {"gate": "Use it if it is better", "always": "Use it in any case", "never": "Only put it on the shelf"}
 
 
@@ -81,7 +81,8 @@ class RetrainModels(SpamOperator):
         """Retrains, and says whether the new version is used, and why."""
         tell(0.0, "loading the models")
         from ...engine.retraining import RetrainSettings
-        from ...integrations.fiftyone_.learning import last_labelling, retrain
+        from ...integrations.fiftyone_.learning import retrain
+        from ...integrations.fiftyone_.retrainings import last_labelling
 
         params, choices = ctx.params, choices_of(ctx)
         chosen = tuple(part for part in PARTS if params.get(part, True))
@@ -122,7 +123,7 @@ class RetrainModels(SpamOperator):
 
 
 def _learning(choices: Choices, out: str) -> Any:
-    from ...integrations.fiftyone_.learning import Learning
+    from ...integrations.fiftyone_.retrainings import Learning
 
     return Learning(choices.dataset, out)
 

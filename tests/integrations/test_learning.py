@@ -63,8 +63,8 @@ def go(dataset, use=None, rounds=1, relabel=False, **more):
 
 
 def test_a_version_is_a_run_and_a_round_and_makes_answers_old(answered, short):
-    from spam_plugin.integrations.fiftyone_.learning import Learning
     from spam_plugin.integrations.fiftyone_.ledger import Ledger
+    from spam_plugin.integrations.fiftyone_.retrainings import Learning
     from spam_plugin.integrations.fiftyone_.shelf import Shelf
 
     learning = Learning(answered, "spam_tracks")
@@ -99,7 +99,7 @@ def test_the_same_again_is_the_same_version_and_no_second_round(answered, short)
 
 
 def test_killed_while_it_trains_it_goes_on_in_the_same_draft(answered, short):
-    from spam_plugin.integrations.fiftyone_.learning import Learning
+    from spam_plugin.integrations.fiftyone_.retrainings import Learning
 
     short.append("pulled")
     with pytest.raises(KeyboardInterrupt):
@@ -112,7 +112,7 @@ def test_killed_while_it_trains_it_goes_on_in_the_same_draft(answered, short):
 
 
 def test_two_at_once_are_refused_with_who_is_at_work(answered, short):
-    from spam_plugin.integrations.fiftyone_.learning import Learning
+    from spam_plugin.integrations.fiftyone_.retrainings import Learning
 
     with Learning(answered, "spam_tracks").hold(), pytest.raises(DeskError, match="the retraining for field"):
         go(answered, seed=14)
@@ -170,7 +170,7 @@ def test_it_says_to_label_first_and_refuses_what_cannot_be(answered, short):
 
 
 def test_the_last_labelling_tells_candidates_and_vectors_and_forgets_those_of_a_retrained_detector(answered):
-    from spam_plugin.integrations.fiftyone_.learning import last_labelling
+    from spam_plugin.integrations.fiftyone_.retrainings import last_labelling
 
     assert last_labelling(answered, "spam_tracks") == ("candidates", None)
     assert last_labelling(answered, "nowhere") == ("candidates", None)

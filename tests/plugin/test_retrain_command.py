@@ -98,14 +98,14 @@ def test_steps_may_differ_from_part_to_part():
 @pytest.fixture
 def told(monkeypatch):
     """A trigger for a dataset of so many new answers, and what it starts: a process that ends at once."""
-    from spam_plugin.integrations.fiftyone_ import dataset, learning
+    from spam_plugin.integrations.fiftyone_ import dataset, retrainings
     from spam_plugin.plugin.trigger import RetrainTrigger
 
     known = SimpleNamespace(new=0, busy=None, lines=[])
     monkeypatch.setattr(dataset, "open_dataset", lambda name: name)
-    monkeypatch.setattr(learning, "last_labelling", lambda opened, out: ("boxes", "default"))
+    monkeypatch.setattr(retrainings, "last_labelling", lambda opened, out: ("boxes", "default"))
     monkeypatch.setattr(
-        learning, "Learning", lambda opened, out: SimpleNamespace(new_answers=lambda: known.new, busy=known.busy)
+        retrainings, "Learning", lambda opened, out: SimpleNamespace(new_answers=lambda: known.new, busy=known.busy)
     )
     command = [sys.executable, "-c", "import sys; print(sys.argv[1:], file=sys.stderr); sys.exit(3)"]
     known.trigger = RetrainTrigger("street", "spam_tracks", 10, known.lines.append, command)

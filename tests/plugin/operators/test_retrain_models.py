@@ -75,9 +75,16 @@ def test_the_button_is_there_when_answers_are_new(ops, answered):
     assert ops.has_button("retrain_models", answered)
 
 
-def test_nothing_labelled_and_no_part_are_refused(ops, crossing, answered):
+def test_no_part_at_all_is_refused(ops, answered):
     nothing = ops.form("retrain_models", answered, detector=False, appearance=False, hierarchy=False)
     assert nothing.invalid == {"hierarchy": "choose at least one part"}
+
+
+def test_the_form_knows_all_parts_that_versions_have():
+    from spam_plugin.engine.versions import PARTS
+    from spam_plugin.plugin.operators import retrain_models
+
+    assert retrain_models.PARTS == PARTS
 
 
 def test_a_dataset_without_tracks_is_labelled_first(ops, crossing):
@@ -85,7 +92,7 @@ def test_a_dataset_without_tracks_is_labelled_first(ops, crossing):
 
 
 def test_it_is_refused_while_somebody_retrains(ops, answered):
-    from spam_plugin.integrations.fiftyone_.learning import Learning
+    from spam_plugin.integrations.fiftyone_.retrainings import Learning
 
     with Learning(answered, "spam_tracks").hold():
         form = ops.form("retrain_models", answered)
