@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -129,7 +130,14 @@ def _rounds(
         tell(0.99, "labelling anew")
         label_with(source, shelf.in_use(), tell)
     learning.running = {}
+    _tidy(shelf)
     return reports
+
+
+def _tidy(shelf: Shelf) -> None:
+    """Deletes drafts that nobody will go on with: what was killed was gone on with, or would learn something else."""
+    for draft in shelf.folder.glob("draft-*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def note_retrained(dataset: fo.Dataset, out: str, report: RetrainReport) -> None:

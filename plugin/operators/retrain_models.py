@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Of one core: reading frames and rendering what keeps models from forgetting, and a step of the training.
 _BEGIN_SECONDS = {"detector": 60.0, "appearance": 40.0, "hierarchy": 15.0}
-_STEP_SECONDS = {"detector": 0.9, "appearance": 0.4, "hierarchy": 1.0}
-_STEPS = {"detector": 300, "appearance": 300, "hierarchy": 120}
+_STEP_SECONDS = {"detector": 0.25, "appearance": 0.4, "hierarchy": 1.0}
+_STEPS = {"detector": 800, "appearance": 60, "hierarchy": 120}  # as the teachers have them
 _LABELLINGS = 3  # that gathering lessons and judging take
 
 _ABOUT = {

@@ -109,6 +109,7 @@ def test_killed_while_it_trains_it_goes_on_in_the_same_draft(answered, short):
     go(answered, seed=13)
     assert short[0] == short[1]
     assert Learning(answered, "spam_tracks").running == {}
+    assert not list(short[0].parent.parent.glob("draft-*")), "nothing is left of it"
 
 
 def test_two_at_once_are_refused_with_who_is_at_work(answered, short):

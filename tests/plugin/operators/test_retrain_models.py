@@ -81,10 +81,13 @@ def test_no_part_at_all_is_refused(ops, answered):
 
 
 def test_the_form_knows_all_parts_that_versions_have():
+    from spam_plugin.engine.teachers import AppearanceTeacher, DetectorTeacher, HierarchyTeacher
     from spam_plugin.engine.versions import PARTS
     from spam_plugin.plugin.operators import retrain_models
 
     assert retrain_models.PARTS == PARTS
+    teachers = (DetectorTeacher, AppearanceTeacher, HierarchyTeacher)
+    assert {one.part: one.steps for one in teachers} == retrain_models._STEPS, "what the estimate of time goes by"
 
 
 def test_a_dataset_without_tracks_is_labelled_first(ops, crossing):
