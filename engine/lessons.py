@@ -7,7 +7,6 @@ confirmed is masked, and not taken for its opposite: a model that learnt from it
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +19,9 @@ from ..models.spam.beliefs import Beliefs
 from ..models.spam.constraints import Constraints
 from ..models.spam.model import SpamModel
 from ..models.spam.settings import LabelSettings
-from .answers import Answer
+from .holdout import Holdout
 from .ports import VideoInput
 from .resolve import resolve
-
-
-class HeldOut(Protocol):
-    """What no model may learn from, because models are judged by it."""
-
-    def holds(self, key: str, frame: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n,) whether each frame of a video is held out."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +107,7 @@ class VideoLessons:
 
 
 def gather_lessons(
-    model: SpamModel, key: str, video: VideoInput, holdout: HeldOut | None = None,
+    model: SpamModel, key: str, video: VideoInput, holdout: Holdout | None = None,
     settings: LessonSettings | None = None, labelling: LabelSettings | None = None,
 ) -> VideoLessons:  # fmt: skip
     """What a video teaches: it is labelled anew with the answers that are not held out.
@@ -128,7 +120,7 @@ def gather_lessons(
         settings: what counts how much.
         labelling: of the labels.
     """
-    given = tuple(a for a in video.answers if holdout is None or not _is_held(a, key, holdout))
+    given = video.answers if holdout is None else holdout.split(key, video.answers).training
     said = resolve(given, video.info, video.candidates, video.class_names).constraints
     session = model.session(video.info, video.candidates, labelling)
     tracks = session.label(said)
@@ -137,7 +129,7 @@ def gather_lessons(
 
 def lessons_of(
     key: str, video: VideoInput, tracks: Tracks, beliefs: Beliefs, said: Constraints,
-    holdout: HeldOut | None = None, settings: LessonSettings | None = None,
+    holdout: Holdout | None = None, settings: LessonSettings | None = None,
 ) -> VideoLessons:  # fmt: skip
     """What labels and the beliefs behind them teach.
 
@@ -175,12 +167,6 @@ def lessons_of(
         key, info, candidates, video.class_names, identity, group, valid, weight, link_weight, frame, xyxy,
         class_index, box_weight, track, human, complete,
     )  # fmt: skip
-
-
-def _is_held(answer: Answer, key: str, holdout: HeldOut) -> bool:
-    """Whether any box of an answer lies in a frame that is held out."""
-    frames = [box.frame for box in (*answer.boxes, *([answer.drawn] if answer.drawn else []))]
-    return bool(holdout.holds(key, np.asarray(frames, np.int64)).any()) if frames else False
 
 
 def _weight(probability: NDArray, confident: float, most: float) -> NDArray[np.float32]:

@@ -308,7 +308,7 @@ def _make(
         "notices": _notices(learners, lessons, holdout, settings),
     }  # fmt: skip
     metrics = {"agreement": verdict.new, "agreement_before": verdict.current} if verdict.answers else {}
-    answers = [answer.key for key, video in learners.items() for answer in holdout.split(key, video.answers).training]
+    answers = [learnt for key, video in learners.items() for learnt in holdout.split(key, video.answers).learnt]
     version = Version(
         parts={part: file.relative_to(draft) for part, file in files.items()}, retrained=tuple(files),
         parent=parent.name, videos=learnt, answers=tuple(sorted(answers)), holdout=holdout.as_dict(),
