@@ -74,15 +74,15 @@ def test_a_drawn_box_is_a_persons_lesson_for_the_detector(model, world):
 
 def test_frames_that_are_held_out_teach_nothing_and_neither_do_answers_about_them(model, worlds):
     world = worlds(3, false=1.0)
-    late = world.row(0, 35)
-    lessons = learn(model, world, world.say("invalid", late), holdout=late(world, 30))
+    last = world.row(0, 35)
+    lessons = learn(model, world, world.say("invalid", last), holdout=late(world, 30))
     away = world.candidates.frame >= 30
     assert not lessons.weight[away].any()
     assert not lessons.link_weight[away].any()
     assert lessons.frame.max() < 30
     assert not lessons.complete[30:].any()
     assert lessons.complete[:30].all()
-    assert lessons.valid[late] == 1  # the answer was not even used to label
+    assert lessons.valid[last] == 1  # the answer was not even used to label
 
 
 def test_of_an_answer_on_both_sides_of_the_border_only_this_side_is_learnt_from(model, world):
