@@ -8,20 +8,30 @@ import numpy as np
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from downstream import ROWS, TRUTH, VALUES, claims, lowered, over_films, precision, report, spread_frames  # noqa: E402
+from downstream import (  # noqa: E402
+    CLAIMED,
+    ROWS,
+    TRUTH,
+    VALUES,
+    claims,
+    lowered,
+    over_films,
+    precision,
+    report,
+    spread_frames,
+)
 
 from spam_plugin.engine.metrics import TruthTable  # noqa: E402
 from spam_plugin.models.columns import Candidates  # noqa: E402
 
 
-def scores(little, whole, seeds=(0, 1)):
-    """Scores by place: those of the claimed effort and of all of it, one for each seed."""
-    of_row = {row: dict(zip(seeds, [50.0] * len(seeds), strict=True)) for row in ROWS}
-    of_row["3.3 %"] = dict(zip(seeds, little, strict=True))
-    of_row[TRUTH] = dict(zip(seeds, whole, strict=True))
+def scores(little, whole):
+    """Scores by place: one for each seed of the claimed effort and of all of it, the other rows have one seed."""
+    of_row = dict.fromkeys(ROWS, (50.0,)) | {CLAIMED: little, TRUTH: whole}
     return {
-        (row, seed, film): dict.fromkeys(VALUES, of_row[row][seed] + offset)
-        for row in ROWS for seed in seeds for film, offset in (("one", -2.0), ("two", 2.0))
+        (row, seed, film): dict.fromkeys(VALUES, score + offset)
+        for row, of_seed in of_row.items() for seed, score in enumerate(of_seed)
+        for film, offset in (("one", -2.0), ("two", 2.0))
     }  # fmt: skip
 
 
@@ -49,7 +59,7 @@ def test_ap50_counts_frames_apart_and_ignored_truth_neither_way():
 
 
 def test_means_are_over_films_first_and_keep_the_seeds():
-    np.testing.assert_allclose(over_films(scores((60, 64), (65, 65)), "3.3 %")["HOTA"], [60, 64])
+    np.testing.assert_allclose(over_films(scores((60, 64), (65, 65)), CLAIMED)["HOTA"], [60, 64])
 
 
 def test_the_claim_holds_only_within_what_another_seed_changes():
@@ -63,6 +73,6 @@ def test_the_claim_holds_only_within_what_another_seed_changes():
 def test_the_report_says_no_where_the_claim_fails_and_nothing_where_there_is_one_seed():
     failed = "\n".join(report(scores((60, 61), (65, 65)), {}, ["one", "two"]))
     assert failed.count("**no**") == len(VALUES)
-    single = "\n".join(report(scores((60,), (65,), seeds=(0,)), {}, ["one", "two"]))
+    single = "\n".join(report(scores((60,), (65,)), {}, ["one", "two"]))
     assert "**no**" not in single
     assert "| yes" not in single
