@@ -203,6 +203,8 @@ class RetrainReport:
     def said(self) -> str:
         """What came out, in a sentence."""
         used = "is used from now on" if self.used else "stands on the shelf and is not used"
+        if self.used != self.version.promoted:
+            used += ", as was asked for; the gate says"
         again = " (made before from the very same)" if self.known else ""
         return f"version {self.version.name}{again} {used}: {self.version.why}"
 

@@ -196,8 +196,9 @@ def test_a_worse_version_is_kept_on_the_shelf_and_not_used(model, shelf):
 
 @pytest.mark.parametrize(("use", "used"), [(True, "v001"), (False, DEFAULT)])
 def test_who_asks_for_it_uses_a_version_or_does_not_whatever_the_gate_says(model, shelf, use, used):
-    go(model, Store(a=video(said())), shelf, use=use, **({"new": Blind(model)} if use else {"start": Blind(model)}))
+    report = go(model, Store(a=video(said())), shelf, use=use, **{"new" if use else "start": Blind(model)})
     assert shelf.used == used
+    assert "as was asked for; the gate says: " in report.said
 
 
 def test_the_same_again_trains_nothing_and_finds_what_was_made(model, shelf):
