@@ -14,15 +14,16 @@ from downstream import (  # noqa: E402
     TRUTH,
     VALUES,
     claims,
-    lowered,
     over_films,
     precision,
     report,
     spread_frames,
 )
+from downstream_tracker import GRID, Setting, lowered, truth_table  # noqa: E402
 
 from spam_plugin.engine.metrics import TruthTable  # noqa: E402
 from spam_plugin.models.columns import Candidates  # noqa: E402
+from spam_plugin.models.synthetic.render import Truth  # noqa: E402
 
 
 def scores(little, whole):
@@ -47,6 +48,18 @@ def test_lowered_thresholds_let_more_in_and_keep_scores_in_range():
     values = np.array([0.25, 0.45, 0.95], np.float32)
     np.testing.assert_array_equal(lowered(values, 0.1) >= 0.5, values >= 0.4)
     assert lowered(values, 0.1).max() <= 1
+
+
+def test_settings_one_step_away_are_near_and_are_told_in_scores():
+    near = [setting.title for setting in GRID if setting.near(Setting(0.2, 0.0))]
+    assert near == ["0.1 / 0.4 / 0.5", "0.2 / 0.5 / 0.6", "0.2 / 0.3 / 0.4", "0.3 / 0.4 / 0.5"]
+
+
+def test_only_people_that_can_be_seen_must_be_found_in_rendered_films():
+    frame, box = np.zeros(3, np.int64), np.zeros((3, 4), np.float32)
+    truth = truth_table(Truth(frame, np.arange(3), box, np.array([1, 0.1, 1], np.float32), np.array([0, 0, 1])))
+    assert np.asarray(truth.ignored).tolist() == [False, True, True]
+    assert np.asarray(truth.class_id).tolist() == [1, 8, 8]
 
 
 def test_ap50_counts_frames_apart_and_ignored_truth_neither_way():
