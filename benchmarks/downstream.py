@@ -246,8 +246,8 @@ def report(
     ]
     if others:
         rows = [[row, *(_with_spread(over_films(of_row, row)["HOTA"]) for of_row in others.values())] for row in ROWS]
-        parts += ["The same HOTA with other settings of the tracker (least score / first look / new track); the last one "
-                  "was fixed before anything was seen. It failed (tracks went on over weak boxes), which was seen on "
+        parts += ["The same HOTA with other settings of the tracker (least score / first look / new track). The last "
+                  "one was fixed before anything was seen and failed: tracks went on over weak boxes. That was seen on "
                   f"{UNTRAINED} and 0 %, and only then were settings chosen on rendered films.",
                   table(["labels", *(setting.title for setting in others)], rows)]  # fmt: skip
     return parts
