@@ -30,9 +30,6 @@ from .versions import PARTS, Version
 
 Tell = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
-#: Measured (benchmarks/selftraining.py): labels did not get better by it.
-ALONE = "what it is sure of itself teaches it nothing new; name it (--parts hierarchy) to train it all the same"
-
 GATHERING, LEARNING, JUDGING = 0.15, 0.70, 0.15  # shares of the whole, roughly
 
 
@@ -274,11 +271,8 @@ def _make(
     """Gathers lessons, trains, judges, and puts the new version on the shelf."""
     current = pipeline.hierarchy(parent.parts.get("hierarchy"))
     learners = {key: _without_answers(video) for key, video in videos.items()} if settings.self_training else videos
-    lessons = []
-    for number, (key, video) in enumerate(learners.items()):
-        tell(GATHERING * number / len(learners), f"looking for lessons in {video.info.name}")
-        lessons.append(gather_lessons(current, key, video, holdout, settings.lessons, settings.labelling))
-    able, left_out = _able(pipeline.teachers(parent), lessons, settings.parts, settings.self_training)
+    lessons = _lessons(current, learners, holdout, settings, _share(tell, 0.0, GATHERING, ""))
+    able, left_out = _able(pipeline.teachers(parent), lessons, settings.parts)
 
     draft = shelf.draft(purpose)
     taught: dict[str, Taught] = {}
@@ -286,7 +280,14 @@ def _make(
         start = GATHERING + LEARNING * number / len(able)
         part = _share(tell, start, LEARNING / len(able), f"training the {teacher.part}")
         steps = settings.steps.get(teacher.part, teacher.steps)
-        taught[teacher.part] = teacher.learn(lessons, steps, settings.seed, draft / teacher.part, part)
+        given = lessons
+        if teacher.part == "hierarchy" and taught:  # it learns from what it will be given: what the new eyes see
+            parts = {**parent.parts, **{one: made.file for one, made in taught.items()}}
+            again = pipeline.inputs(parts, learners, holdout, _share(tell, start, 0.0, "looking again"))
+            if settings.self_training:
+                again = {key: _without_answers(video) for key, video in again.items()}
+            given = _lessons(current, again, holdout, settings, _share(tell, start, 0.0, ""))
+        taught[teacher.part] = teacher.learn(given, steps, settings.seed, draft / teacher.part, part)
     files = {part: one.file for part, one in taught.items()}
     verdict = _judge(
         pipeline, videos, holdout, parent, files, settings, _share(tell, GATHERING + LEARNING, JUDGING, "")
@@ -318,6 +319,17 @@ def _make(
     )  # fmt: skip
     tell(1.0, "putting the new version on the shelf")
     return shelf.add(draft, version)
+
+
+def _lessons(
+    model: SpamModel, videos: Mapping[str, VideoInput], holdout: Holdout, settings: RetrainSettings, tell: Tell
+) -> list[VideoLessons]:
+    """What every video teaches, by the labels of a model."""
+    lessons = []
+    for number, (key, video) in enumerate(videos.items()):
+        tell(number / len(videos), f"looking for lessons in {video.info.name}")
+        lessons.append(gather_lessons(model, key, video, holdout, settings.lessons, settings.labelling))
+    return lessons
 
 
 def _judge(
@@ -356,7 +368,7 @@ def _without_answers(video: VideoInput) -> VideoInput:
 
 
 def _able(
-    teachers: Sequence[Teacher], lessons: Sequence[VideoLessons], wanted: tuple[str, ...], alone: bool
+    teachers: Sequence[Teacher], lessons: Sequence[VideoLessons], wanted: tuple[str, ...]
 ) -> tuple[list[Teacher], dict[str, str]]:
     """The teachers of the parts that are wanted and can be taught, and why others cannot.
 
@@ -373,9 +385,6 @@ def _able(
             able.append(teacher)
         else:
             left_out[teacher.part] = why
-    if alone and not wanted and len(able) > 1:
-        left_out |= {one.part: ALONE for one in able if one.part == "hierarchy"}
-        able = [one for one in able if one.part != "hierarchy"]
     unknown = [part for part in wanted if part not in (*left_out, *(teacher.part for teacher in able))]
     if unknown:
         raise InputError(f"nothing here can retrain the {unknown[0]}; leave it out of the parts")

@@ -265,13 +265,26 @@ def test_self_training_without_any_answer_makes_a_version_that_waits_on_the_shel
     assert "no answers are held out" in report.said
 
 
-def test_self_training_leaves_the_hierarchy_alone_unless_it_is_named(model, shelf):
+def test_the_hierarchy_learns_from_what_the_new_eyes_see(model, shelf):
+    looked = []
+
+    class Looking(Pipeline):
+        def inputs(self, parts, videos, holdout, tell):
+            looked.append(dict(parts))
+            moved = {}
+            for key, one in videos.items():
+                candidates = replace(one.candidates, xyxy=one.candidates.xyxy + np.float32(1.0))
+                moved[key] = replace(one, candidates=candidates, answers=tuple(said()))
+            return moved
+
     eyes, hierarchy = Teacher("detector"), Teacher()
-    report = go(model, Store(a=video()), shelf, eyes, hierarchy, self_training=True)
-    assert report.version.retrained == ("detector",)
-    assert "teaches it nothing new" in report.left_out["hierarchy"]
-    named = go(model, Store(a=video()), shelf, eyes, hierarchy, self_training=True, parts=("hierarchy",))
-    assert named.version.retrained == ("hierarchy",)
+    settings = RetrainSettings(labelling=FAST, gate=GATE, self_training=True)
+    retrain(Store(a=video()), shelf, Looking(model, [eyes, hierarchy]), settings)
+    ((before,),), ((after,),) = eyes.given, hierarchy.given
+    assert np.allclose(after.candidates.xyxy, before.candidates.xyxy + 1)
+    assert not after.human.any()  # self-training: answers are left out here, too
+    assert "detector" in looked[0]
+    assert "hierarchy" not in looked[0]
 
 
 def test_a_part_that_lacks_something_is_left_out_with_the_reason(model, shelf):
