@@ -14,6 +14,7 @@ from downstream import (  # noqa: E402
     TRUTH,
     VALUES,
     claims,
+    differences,
     over_films,
     precision,
     report,
@@ -81,6 +82,11 @@ def test_the_claim_holds_only_within_what_another_seed_changes():
     assert not any(claim.reached for claim in behind)
     assert behind[0].behind == 4.5
     assert all(claim.reached for claim in claims(scores((70, 70), (65, 65))))
+
+
+def test_every_other_effort_is_held_against_all_of_it():
+    rows = {row: values for row, *values in differences(scores((70,), (65,)))}
+    assert rows == {"0 %": ["-15.0"] * 4, "3.3 %": ["+5.0"] * 4, "10 %": ["-15.0"] * 4}
 
 
 def test_the_report_says_no_where_the_claim_fails_and_nothing_where_there_is_one_seed():
