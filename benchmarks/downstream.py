@@ -249,9 +249,8 @@ def report(
         f"lower. Noise: the greatest difference between two trainings on the same labels ({count} of each row), of "
         "either row. Reached: behind by no more than the noise.",
         table(["", "behind", "noise", "reached"], verdict),
-        f"What such differences mean can be read off the other labels: means of each against {TRUTH}. Where worse labels "
-        "than these do as well or better ones do worse, or a sequence alone says the opposite of the other, the test is "
-        "too small to tell them apart.",
+        f"All rows against {TRUTH}. Where labels of less effort do as well as the truth itself, or better, the "
+        "test is too small to tell labels apart, and a claim that is reached says little.",
         table(["labels", *VALUES], differences(scores)),
         f"Means over {' and '.join(names)}, then over trainings of other seeds (least to greatest).",
         table(["labels", "trainings", *VALUES], main_rows),
