@@ -182,6 +182,8 @@ def found_in(
     for row, seed in rounds + [(row, seed) for seed in args.again for row in (CLAIMED, TRUTH)]:
         files = {film.name: Path(args.keep) / f"{row}-{args.steps}-{seed}-{film.name}.npz" for film in tested}
         if not all(file.exists() for file in files.values()):
+            if args.report_only:
+                continue
             begin = time.process_time()
             detector = Detector.load() if row == UNTRAINED else trained(learnt, labels[row], seed, args)
             for film in tested:
@@ -246,7 +248,7 @@ def report(
     ]  # fmt: skip
     parts = [
         f"Does the tracker trained on {CLAIMED} reach the one trained on {TRUTH}? Behind: by how much the mean lies "
-        f"lower. Noise: the greatest difference between two trainings on the same labels ({count} of each row), of "
+        f"lower. Noise: the greatest difference between two trainings on the same labels, of "
         "either row. Reached: behind by no more than the noise.",
         table(["", "behind", "noise", "reached"], verdict),
         f"All rows against {TRUTH}. Where labels of less effort do as well as the truth itself, or better, the "
@@ -301,6 +303,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=MOST_FRAMES, help="to learn from, over all films")
     parser.add_argument("--precision", default="bf16-mixed", help="of the trainings, as lightning names it")
     parser.add_argument("--keep", metavar="FOLDER", default=str(ROOT / "out" / "downstream"))
+    parser.add_argument("--report-only", action="store_true", help="train nothing, report what is kept")
     parser.add_argument("--plot", metavar="FILE.png", help="also draw the means")
     args = parser.parse_args()
     one_thread()
