@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from ..models.errors import InputError
 from .queries import Budget
 
-DETECT, LABEL, CHOOSE, ASK, WAIT, TAKE, RETRAIN, FINISH, DONE = STEPS = (
-    "detect", "label", "choose", "ask", "wait", "take", "retrain", "finish", "done"
+DETECT, LABEL, LEARN, CHOOSE, ASK, WAIT, TAKE, RETRAIN, FINISH, DONE = STEPS = (
+    "detect", "label", "learn", "choose", "ask", "wait", "take", "retrain", "finish", "done"
 )  # fmt: skip
 
 Tell = Callable[[str, float, str], None]  # the step, the share of it that is done, and what is being done
@@ -28,6 +28,7 @@ class LoopSettings:
         budget: that all rounds together may cost.
         rounds: how many at most; what is left of the budget is split evenly over those that are left.
         wish: share of wrong boxes, in [0, 1], under which the labels are good enough; None to spend the budget.
+        learn_first: train on what the labels are sure of before anybody is asked (SPAM, section on pseudo-labels).
 
     Raises:
         InputError: for values out of range.
@@ -36,6 +37,7 @@ class LoopSettings:
     budget: Budget
     rounds: int = 3
     wish: float | None = None
+    learn_first: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -100,6 +102,7 @@ class LoopState:
         allowed: clicks of the whole budget; None until the first questions are chosen.
         reports: of the rounds, the last one unfinished.
         why: why it ended.
+        learnt: version that was trained before anybody was asked; None until it was tried, empty for none.
     """
 
     step: str = DETECT
@@ -109,6 +112,7 @@ class LoopState:
     allowed: int | None = None
     reports: tuple[RoundReport, ...] = ()
     why: str = ""
+    learnt: str | None = None
 
     @property
     def clicks(self) -> int:
@@ -137,6 +141,9 @@ class World(Protocol):
 
     def label(self, tell: Callable[[float, str], None]) -> None:
         """Makes tracks of the candidates, keeping to all answers, with the models that are in use."""
+
+    def learn(self, tell: Callable[[float, str], None]) -> str:
+        """Trains models of what the labels are sure of, and uses them. Returns their version; empty for none."""
 
     def choose(self, budget: Budget | int, tell: Callable[[float, str], None]) -> Chosen:
         """Puts the questions that are worth most in the place of those that were open; a number means clicks."""
@@ -213,7 +220,13 @@ def _detect(world: World, state: LoopState, settings: LoopSettings, tell: Part) 
 
 def _label(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
     world.label(tell)
-    return replace(state, step=CHOOSE)
+    first = settings.learn_first and state.learnt is None and not state.reports
+    return replace(state, step=LEARN if first else CHOOSE)
+
+
+def _learn(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
+    version = world.learn(tell)
+    return replace(state, learnt=version, step=LABEL if version else CHOOSE)
 
 
 def _choose(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
@@ -275,6 +288,6 @@ def _finish(world: World, state: LoopState, settings: LoopSettings, tell: Part) 
 
 
 _STEPS: Mapping[str, Callable[[World, LoopState, LoopSettings, Part], LoopState]] = {
-    DETECT: _detect, LABEL: _label, CHOOSE: _choose, ASK: _ask, WAIT: _wait, TAKE: _take, RETRAIN: _retrain,
-    FINISH: _finish,
+    DETECT: _detect, LABEL: _label, LEARN: _learn, CHOOSE: _choose, ASK: _ask, WAIT: _wait, TAKE: _take,
+    RETRAIN: _retrain, FINISH: _finish,
 }  # fmt: skip

@@ -225,6 +225,26 @@ class DatasetWorld:
         """See ``Reviewer``."""
         self._reviewer.take(number, tell)
 
+    def learn(self, tell: Part) -> str:
+        """Trains on what the labels are sure of, unless nobody wants it, and uses what comes out."""
+        from ...engine.retraining import RetrainSettings
+
+        work, tag = self._work, f"{self._tag}/first"
+        if work.parts is None:
+            return ""
+        # From the version that it made and that is in use since then, another one would come out the next time.
+        made = [one.name for one in self._shelf.versions() if one.config.get("tag") == tag and one.is_there]
+        if not made:
+            settings = RetrainSettings(parts=work.parts, steps=work.steps, seed=work.seed, tag=tag, self_training=True)
+            report = retrain(
+                self._collection, work.candidates, settings=settings, use=True, embeddings=work.embeddings,
+                out=work.out, device=work.device, skip_bad=work.skip_bad, progress=tell,
+            )[-1]  # fmt: skip
+            made = [report.version.name]
+        if self._shelf.in_use().name != made[-1]:
+            self._shelf.use(made[-1])
+        return made[-1]
+
     def retrain(self, number: int, tell: Part) -> str:
         """Retrains, unless nobody wants it, or nobody has answered anything."""
         from ...engine.retraining import RetrainSettings

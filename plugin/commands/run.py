@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--reviewer", type=click.Choice(["cvat", "simulated"]), required=True, help="Who answers.")
 @click.option("--gt", metavar="FIELD", help="Ground truth that the simulated person answers from.")
 @click.option("--error-rate", default=0.0, show_default=True, help="Share of the simulated answers that are wrong.")
+@click.option("--learn-first", is_flag=True, help="Train on what the labels are sure of before anybody is asked.")
 @click.option("--wish", metavar="SHARE", help="Stop when no more boxes than this are expected to be wrong, e.g. 2%.")
 @click.option("--detector", metavar="NAME", help="Makes candidates where there are none (see detect) [the one in use].")
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
@@ -57,6 +58,7 @@ def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> No
     Examples:
       spam-plugin run street --budget 3.3% --rounds 3 --reviewer cvat --assign anna
       spam-plugin run demo --budget 5% --reviewer simulated --gt ground_truth
+      spam-plugin run street --learn-first --reviewer cvat
       spam-plugin run street --reviewer cvat --wish 2% --parts hierarchy
     """  # noqa: D301 (click reads the control character)
     _check(given)
@@ -83,7 +85,8 @@ def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> No
         with _told(bool((ctx.obj or {}).get("quiet"))) as tell:
             state = run(
                 dataset, budget, given["rounds"], reviewer=given["reviewer"], gt=given["gt"],
-                error_rate=given["error_rate"], wish=wish, work=work, every=given["every"], again=given["again"],
+                error_rate=given["error_rate"], wish=wish, learn_first=given["learn_first"], work=work,
+                every=given["every"], again=given["again"],
                 progress=tell, **people,
             )  # fmt: skip
     if as_json:

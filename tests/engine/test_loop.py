@@ -54,6 +54,12 @@ class StandIn:
         self.tick("label")
         self.disk["labels"] = (len(self.disk["answers"]), len(self.disk["versions"]))
 
+    def learn(self, tell):
+        self.tick("learn")
+        self.disk["versions"].setdefault("first", "v000")
+        self.tick()
+        return self.disk["versions"]["first"]
+
     def choose(self, budget, tell):
         self.tick("choose")
         clicks = budget if isinstance(budget, int) else budget.clicks(100.0)
@@ -96,6 +102,23 @@ def test_a_round_is_label_choose_ask_wait_take_and_retrain_and_the_end_is_labell
     run_loop(world, world, settings(rounds=2))
     one = ["label", "choose", "ask", "wait", "take", "retrain"]
     assert world.log == ["detect", *one, *one, "label"]
+
+
+def test_it_may_learn_from_its_own_labels_once_before_anybody_is_asked():
+    world = StandIn()
+    end = run_loop(world, world, settings(rounds=2, learn_first=True))
+    one = ["label", "choose", "ask", "wait", "take", "retrain"]
+    assert world.log == ["detect", "label", "learn", *one, *one, "label"]
+    assert end.learnt == "v000"
+    world.state = LoopState.from_dict(end.as_dict())
+    assert run_loop(world, world, settings(rounds=2, learn_first=True)) == end
+
+
+def test_where_nothing_came_of_it_nothing_is_labelled_again():
+    world = StandIn()
+    world.learn = lambda tell: world.tick("learn") or ""
+    run_loop(world, world, settings(rounds=1, learn_first=True))
+    assert world.log == ["detect", "label", "learn", "choose", "ask", "wait", "take", "retrain", "label"]
 
 
 def test_candidates_that_are_there_are_not_detected_again():
@@ -155,31 +178,33 @@ def test_a_budget_of_less_than_a_click_ends_it_before_anybody_is_asked():
     assert "ask" not in world.log
 
 
-def test_killed_at_every_step_and_started_again_it_ends_the_same():
+@pytest.mark.parametrize("first", [False, True])
+def test_killed_at_every_step_and_started_again_it_ends_the_same(first):
     whole = StandIn()
-    run_loop(whole, whole, settings(rounds=2))
+    run_loop(whole, whole, settings(rounds=2, learn_first=first))
     killed = 0
     for plug in range(100):
         world = StandIn()
         world.plug = plug
         try:
-            run_loop(world, world, settings(rounds=2))
+            run_loop(world, world, settings(rounds=2, learn_first=first))
         except KilledError:
             killed += 1
             world.plug = None
-            run_loop(world, world, settings(rounds=2))
+            run_loop(world, world, settings(rounds=2, learn_first=first))
         assert world.disk == whole.disk
         assert world.state == whole.state
     assert killed > 30
 
 
-def test_killed_again_and_again_it_still_comes_to_its_end():
+@pytest.mark.parametrize("first", [False, True])
+def test_killed_again_and_again_it_still_comes_to_its_end(first):
     whole, world = StandIn(), StandIn()
-    run_loop(whole, whole, settings(rounds=2))
+    run_loop(whole, whole, settings(rounds=2, learn_first=first))
     for _ in range(300):
         world.plug = 9  # the longest step, taking eight answers, has to fit
         try:
-            run_loop(world, world, settings(rounds=2))
+            run_loop(world, world, settings(rounds=2, learn_first=first))
             break
         except KilledError:
             pass

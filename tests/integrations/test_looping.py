@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from spam_plugin.engine.desk.ports import DeskError
@@ -53,6 +55,40 @@ def test_begun_anew_it_has_another_number_and_nothing_of_the_old(notes):
 def test_two_loops_at_once_are_refused(notes):
     with notes().hold(), pytest.raises(DeskError, match="the loop for field"):
         notes().hold().__enter__()
+
+
+def test_what_was_learnt_before_the_first_question_is_used_and_not_learnt_again_after_a_kill(new_dataset, monkeypatch):
+    from spam_plugin.integrations.fiftyone_ import looping
+
+    class Shelf:
+        made, used = [], "default"
+
+        def versions(self):
+            return self.made
+
+        def in_use(self):
+            return SimpleNamespace(name=Shelf.used)
+
+        def use(self, name):
+            Shelf.used = name
+
+    calls = []
+
+    def retrain(collection, candidates, *, settings, use, **rest):
+        calls.append((settings.self_training, use))
+        version = SimpleNamespace(name="v001", config={"tag": settings.tag}, is_there=True)
+        Shelf.made.append(version)
+        return [SimpleNamespace(version=version, used=True)]
+
+    monkeypatch.setattr(looping, "retrain", retrain)
+    world = looping.DatasetWorld(new_dataset(), Work(), None, tag="loop 1")
+    world._shelf = Shelf()
+    for _ in range(2):
+        assert world.learn(lambda share, what: None) == "v001"
+    assert calls == [(True, True)]
+    assert Shelf.used == "v001"
+    idle = looping.DatasetWorld(new_dataset(), Work(parts=None), None)
+    assert idle.learn(lambda share, what: None) == ""
 
 
 def test_where_models_run_is_no_other_loop():
