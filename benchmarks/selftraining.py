@@ -215,30 +215,42 @@ def with_clicks(films: Sequence[Film], args: Namespace) -> list[list[Any]]:
         print(rows[-1], flush=True)
 
     before = {film.name: seen(film, eyes, None, (), 0) for film in films}
-    for effort in args.efforts:
+
+    def spend(effort: float) -> None:
+        """Adds the rows of one effort."""
         plan = Plan((effort / 2, effort), seed=args.seed, preprocess="mot17")
-        settings = LabelSettings()
+        whole, settings = replace(plan, budgets=(effort,)), LabelSettings()
         videos = [video(film, before[film.name]) for film in films]
         desks = {one.key: Desk(one, model, settings, plan, number) for number, one in enumerate(videos)}
-        (half,) = simulate(videos, model, replace(plan, budgets=(effort / 2,)), settings, desks=desks)
-        show("half of it", effort, half)
-        said = {key: list(desk.answers) for key, desk in desks.items()}
-        lessons = lessons_from(model, films, before, said)
-        trained, _ = learn(films, lessons, model, eyes, args, ("detector", "appearance"))
-        found = {
-            film.name: seen(film, trained, one, said[film.name], OWN_LEAST_SCORE)
-            for film, one in zip(films, lessons, strict=True)
-        }
-        later = [video(film, found[film.name]) for film in films]
-        again = lessons_from(model, films, found, said)
-        _, other = learn(films, again, model, trained, args, ("hierarchy",))
-        whole = replace(plan, budgets=(effort,))
-        for title, who in (("detector, appearance", model), ("detector, appearance, hierarchy", other)):
-            going = {
-                one.key: Desk(one, who, settings, plan, number, desks[one.key]) for number, one in enumerate(later)
+
+        def retrained(said: dict[str, list[Any]], title: str, old: dict[str, Desk] | None) -> None:
+            """Everybody learns from what was said, and the rest of the clicks are spent on what comes of it."""
+            lessons = lessons_from(model, films, before, said)
+            trained, _ = learn(films, lessons, model, eyes, args, ("detector", "appearance"))
+            found = {
+                film.name: seen(film, trained, one, said[film.name], OWN_LEAST_SCORE)
+                for film, one in zip(films, lessons, strict=True)
             }
-            show(f"retrained: {title}", effort, simulate(later, who, whole, settings, desks=going)[0])
+            later = [video(film, found[film.name]) for film in films]
+            again = lessons_from(model, films, found, said)
+            _, other = learn(films, again, model, trained, args, ("hierarchy",))
+            for parts, who in (("detector, appearance", model), ("detector, appearance, hierarchy", other)):
+                going = {
+                    one.key: Desk(one, who, settings, plan, number, old[one.key] if old is not None else None)
+                    for number, one in enumerate(later)
+                }
+                show(f"{title}: {parts}", effort, simulate(later, who, whole, settings, desks=going)[0])
+
+        if "first" in args.orders:
+            retrained({film.name: [] for film in films}, "retrained before any click", None)
+        if "half" in args.orders:
+            (half,) = simulate(videos, model, replace(plan, budgets=(effort / 2,)), settings, desks=desks)
+            show("half of it", effort, half)
+            retrained({key: list(desk.answers) for key, desk in desks.items()}, "retrained half-way", desks)
         show("not retrained", effort, simulate(videos, model, whole, settings, desks=desks)[0])
+
+    for effort in args.efforts:
+        spend(effort)
     return rows
 
 
@@ -253,12 +265,15 @@ def main() -> None:
     parser.add_argument(
         "--efforts", type=float, nargs="*", default=[3.3], help="percent of the clicks of doing it by hand"
     )
+    parser.add_argument("--orders", nargs="+", choices=("first", "half"), default=["first", "half"],
+                        help="when it is trained: before any click, when half of them are spent")  # fmt: skip
+    parser.add_argument("--clicks-only", action="store_true", help="leave out the labels without clicks")
     args = parser.parse_args()
     one_thread()
     cv2.setNumThreads(1)
     films = find_sequences(shared_folder(args.data), args.sets or ["mot_images"], args.sequences)
     names = [film.name for film in films]
-    free = without_clicks(films, args)
+    free = [] if args.clicks_only else without_clicks(films, args)
     paid = with_clicks(films, args)
     parts = [
         "Means over sequences of labels from the public detections `det.txt`, without any click, then HOTA of each.",
@@ -267,7 +282,12 @@ def main() -> None:
         "half; efforts in percent of labelling by hand.",
         table(["", "effort", "paid", "HOTA", "IDF1", "MOTA", *names], paid),
     ]
-    publish(args, "Self-training and retraining", parts, {"without_clicks": free, "with_clicks": paid})
+    publish(
+        args,
+        "Self-training and retraining",
+        parts[2 * args.clicks_only :],
+        {"without_clicks": free, "with_clicks": paid},
+    )
 
 
 if __name__ == "__main__":
