@@ -89,7 +89,7 @@ def tracking_loss(
     Args:
         prediction: of B search crops with L cells, L a square.
         xyxy: (B, 4) floating, the true boxes in shares of the crop. They are clipped to it, and a sample whose box lies
-            in the crop by less than ``VISIBLE`` of its area counts nothing.
+            in the crop by less than ``VISIBLE`` of its area, or is no box at all (NaN), counts nothing.
         weight: (B,) floating, how much each sample counts, not negative; None if all count alike. Only ratios matter;
             a batch in which nothing counts costs zero, and its gradients are zero.
         quality_weight: (B,) likewise for the head of quality, which pseudo-labels must not teach (they know no truth);
@@ -204,9 +204,8 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _average(values: Tensor, count: Tensor) -> Tensor:
-    """Mean of (B,) values by (B,) weights; 0 where nothing counts. What does not count may be anything, even NaN."""
-    counted = torch.where(count > 0, values * count, 0.0)
-    return counted.sum() / torch.where(count.sum() > 0, count.sum(), 1.0)
+    """Mean of (B,) values by (B,) weights; 0 where nothing counts."""
+    return (values * count).sum() / torch.where(count.sum() > 0, count.sum(), 1.0)
 
 
 def _check(

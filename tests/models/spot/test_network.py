@@ -59,7 +59,7 @@ def test_a_new_network_expects_few_cells_to_show_the_target_and_boxes_where_the_
     torch.manual_seed(1)
     net = TrackerNetwork(SMALL).eval()
     prediction = net(net.encode(crops(1, 32)), crops(1, 64))
-    assert float(prediction.logits.sigmoid().mean()) == pytest.approx(1 / 16, abs=0.02)
+    assert prediction.logits.sigmoid().mean().item() == pytest.approx(1 / 16, abs=0.02)
     box = prediction.cxcywh[0].reshape(8, 8, 4)
     middle = (torch.arange(8) + 0.5) / 8
     assert torch.allclose(box[..., 0], middle.expand(8, 8), atol=0.05)
@@ -79,8 +79,12 @@ def test_a_prediction_does_not_depend_on_what_else_is_in_the_batch() -> None:
 @torch.inference_mode()
 def test_templates_are_encoded_once_and_serve_many_frames() -> None:
     net, template = network(), crops(3, 32)
+    calls: list[int] = []
+    net.layers[0].own_template.register_forward_hook(lambda *_: calls.append(1))
     kept = net.encode(template)
     before = kept.tokens.clone()
+    net(kept, crops(3, 64))
+    assert len(calls) == 1
     for frame in range(3):
         search = crops(3, 64, seed=10 + frame)
         assert close(net(kept, search), net(net.encode(template), search))
@@ -223,19 +227,21 @@ def test_it_learns_to_follow_the_template_and_not_the_other_target_beside_it() -
     net = TrackerNetwork(SMALL).train()
     template, search, truth = squares(1, 120)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, 300)
     order = torch.Generator().manual_seed(0)
-    for _ in range(150):
-        rows = torch.randint(0, len(truth), (24,), generator=order)
+    for _ in range(300):
+        rows = torch.randint(0, len(truth), (16,), generator=order)
         loss = tracking_loss(net(net.encode(template[rows]), search[rows]), truth[rows]).total
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+        schedule.step()
     template, search, truth = squares(2, 20)  # pictures that it has not seen
     with torch.inference_mode():
         prediction = net.eval()(net.encode(template), search)
     best = prediction.logits.argmax(1)
     found = as_xyxy(prediction.cxcywh[torch.arange(len(best)), best])
     iou = overlaps(found, truth)[0]
-    assert iou.mean() > 0.65
+    assert iou.mean() > 0.7
     assert (iou > 0.5).float().mean() > 0.9  # half of it if the template were ignored
