@@ -171,8 +171,9 @@ def _together(believed: Beliefs, missed: NDArray, candidates: Candidates, said: 
     own = np.concatenate([np.full(len(rows), -1), drawn])
     after = _bridge(believed, candidates.frame, rows)
     link = _link_entropy(after, missed[rows], believed.chain[rows], candidates.frame[rows])
+    trust = np.where(said.by_person, 1.0, 1.0 if said.filled is None else said.filled).astype(np.float32)
     table = Kept(
-        row, own, frame, track, np.concatenate([believed.validity[rows], np.ones(len(drawn), np.float32)]),
+        row, own, frame, track, np.concatenate([believed.validity[rows], trust]),
         np.concatenate([after, np.ones(len(drawn))]).astype(np.float32),
         np.concatenate([link, np.zeros(len(drawn))]).astype(np.float32),
         _classes(track, class_index, named, own), np.concatenate([believed.vouched[rows], np.ones(len(drawn), bool)]),

@@ -37,6 +37,8 @@ class Constraints:
         frame: (H,) int64, 0-based, of the drawn boxes.
         xyxy: (H, 4) float32, pixels.
         absent: (A, 2) int64, a row, and a frame in which its object is not to be seen; the gap around it stays empty.
+        filled: (H,) float32, confidence of boxes that no person drew but a tracker filled in around theirs, nan for
+            those of people; None if all are people's.
 
     Raises:
         InputError: for columns whose lengths do not agree, or a drawn box without an object.
@@ -52,6 +54,7 @@ class Constraints:
     frame: NDArray[np.int64]
     xyxy: NDArray[np.float32]
     absent: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    filled: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.verdict) + len(self.frame)
@@ -60,6 +63,8 @@ class Constraints:
                 raise InputError(f"constraints: column {key} has {len(getattr(self, key))} rows, expected {rows}")
         if self.xyxy.shape != (len(self.frame), 4):
             raise InputError(f"constraints: xyxy has shape {self.xyxy.shape}, expected ({len(self.frame)}, 4)")
+        if self.filled is not None and len(self.filled) != len(self.frame):
+            raise InputError(f"constraints: filled has {len(self.filled)} rows, expected {len(self.frame)}")
         if (self.object_index[len(self.verdict) :] < 0).any():
             raise InputError("constraints: a drawn box belongs to no object")
         if len(self.apart) and not ((self.apart >= 0) & (self.apart < rows)).all():
@@ -79,6 +84,11 @@ class Constraints:
     def num_candidates(self) -> int:
         """N."""
         return len(self.verdict)
+
+    @property
+    def by_person(self) -> NDArray[np.bool_]:
+        """(H,) bool: the box is a person's and not filled in."""
+        return np.ones(len(self.frame), bool) if self.filled is None else np.isnan(self.filled)
 
     @property
     def said_nothing(self) -> bool:

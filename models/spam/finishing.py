@@ -46,7 +46,7 @@ def finish(
             kept = more
             table, offsets = _table(kept, said, info, candidates, settings, cap)
     frame, track, xyxy, left, right, filled, certain = table
-    return _columns(kept, frame, track, xyxy, left, right, filled, certain), offsets
+    return _columns(kept, said, frame, track, xyxy, left, right, filled, certain), offsets
 
 
 def _table(
@@ -152,8 +152,9 @@ def _pinned(
     state[has_course] = to_state(xyxy[base[has_course]])
     key_place = place[np.flatnonzero(on_key[order])]
     key_row = keys[order[on_key[order]] - len(course)]
-    is_drawn = np.zeros(len(rows), bool)
+    is_drawn, is_key = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     is_drawn[key_place] = True
+    is_key[key_place] = said.by_person[kept.drawn[key_row]]  # the others were filled in, and teach nothing
     drawn[key_place] = to_state(said.xyxy[kept.drawn[key_row]])
     state[~has_course] = drawn[~has_course]
     frame, track = frame[base], track[base]
@@ -164,13 +165,14 @@ def _pinned(
     # a gap between candidates in which somebody drew a box tells no course any more
     gap = np.cumsum(~interpolated)
     has_course &= ~(interpolated & np.isin(gap, gap[interpolated & is_drawn]))
-    both = is_drawn & has_course
+    both = is_key & has_course
     offsets = learn_offsets(track[both], frame[both], state[both], drawn[both], bend[both], rate)
     state = pin(track, frame, state, drawn, is_drawn, has_course, bend, offsets, rate)
     # what neither candidates nor people tell is left to the filling below
     told = has_course | is_drawn
     base, frame, track, state, bend = base[told], frame[told], track[told], state[told], bend[told]
     is_drawn, has_course, interpolated = is_drawn[told], has_course[told], interpolated[told]
+    is_key = is_key[told]
     key_place = (np.cumsum(told) - 1)[key_place]
 
     own_left, own_right = np.zeros(len(base), np.int64), np.zeros(len(base), np.int64)
@@ -178,11 +180,11 @@ def _pinned(
     own_right[has_course] = seen[course.right_row[base[has_course]]]
     own_left[key_place], own_right[key_place] = key_row, key_row
     interpolated &= ~is_drawn
-    pinned = _between_drawn(track, is_drawn)
+    pinned = _between_drawn(track, is_key)
     most = credible_gap(bend, rate)
     most = np.where(pinned[0], np.maximum(most, cap), cap)
     # two boxes that a person drew one after the other mean what lies between them
-    most[:-1][is_drawn[:-1] & is_drawn[1:] & (cap > 0)] = NO_LIMIT
+    most[:-1][is_drawn[:-1] & is_drawn[1:] & pinned[0][:-1] & (cap > 0)] = NO_LIMIT
     filled = fill_gaps(frame, state, track, _caps(track, frame, empty, most))
     boxes = to_xyxy(filled.xyxy)
     exact = ~filled.is_filled & is_drawn[filled.left_row]
@@ -262,18 +264,21 @@ def _pair(track: NDArray, frame: NDArray) -> NDArray[np.int64]:
 
 
 def _columns(
-    kept: Kept, frame: NDArray, track: NDArray, xyxy: NDArray, left: NDArray, right: NDArray, filled: NDArray,
-    certain: NDArray,
+    kept: Kept, said: Constraints, frame: NDArray, track: NDArray, xyxy: NDArray, left: NDArray, right: NDArray,
+    filled: NDArray, certain: NDArray,
 ) -> Tracks:  # fmt: skip
     """The final columns of rows sorted by (track, frame)."""
     # A box inside a gap is right if its track goes on through the gap and both ends are right.
     validity = np.where(
         filled, np.minimum(kept.validity[left], kept.validity[right]) * kept.link_after[left], kept.validity[left]
     )
-    validity = np.where(certain, 1.0, validity)
     link = np.where(filled, entropy(kept.link_after[left]), kept.link_entropy[left])
-    drawn = ~filled & (kept.drawn[left] >= 0)
-    link = np.where(drawn, 0.0, link)
+    behind = ~filled & (kept.drawn[left] >= 0)
+    drawn = behind.copy()
+    drawn[behind] = said.by_person[kept.drawn[left[behind]]]
+    propagated = behind & ~drawn
+    validity = np.where(certain & ~propagated, 1.0, validity)
+    link = np.where(behind, 0.0, link)
     uncertainty = entropy(validity)
     start = np.full(int(track.max(initial=-1)) + 1, np.iinfo(np.int64).max)
     np.minimum.at(start, track, frame)
@@ -290,6 +295,7 @@ def _columns(
     keyframe = np.zeros(len(track), bool)
     keyframe[~filled] = _gap_ends(filled, track)[~filled]
     source = np.where(filled, Source.INTERPOLATED, np.where(drawn, Source.HUMAN, Source.MODEL))
+    source = np.where(propagated, Source.PROPAGATED, source)
     return Tracks(
         frame=frame[order].astype(np.int64), xyxy=xyxy[order].astype(np.float32), track_index=track[order],
         class_index=kept.class_index[left][order].astype(np.int64), validity=validity[order].astype(np.float32),
