@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..models.columns import Source
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
-from .pool import View, reference_box
+from .pool import View, observed, reference_box
 from .queries import Query, Question, teaches
 from .sight import FITS, ON_OBJECT, Reading, Truth, follow
 
@@ -71,10 +71,13 @@ class Sight:
         self.moot: set[int] = set()
         self._drawn: list[Box] = []  # of objects that were drawn in this round
 
+    def rows(self, track: int) -> NDArray[np.int64]:
+        """Rows of a track, by frame."""
+        return self._order[self._start[track] : self._start[track + 1]]
+
     def observed(self, track: int) -> NDArray[np.int64]:
         """Rows of a track, by frame, that are more than filled in."""
-        rows = self._order[self._start[track] : self._start[track + 1]]
-        return rows[self.view.tracks.source[rows] != Source.INTERPOLATED]
+        return observed(self.view.tracks, self.rows(track))
 
     def box(self, row: int) -> Box:
         """How an answer names the box of a row."""
@@ -288,8 +291,8 @@ class SimulatedAnnotator:
         early = query.question is Question.START
         way = -1 if early else 1
         verdict = Verdict.STARTS if early else Verdict.ENDS
-        rows = sight.observed(query.track)[::way]
-        frames = sight.view.tracks.frame[rows]
+        rows, shown = sight.observed(query.track)[::way], sight.rows(query.track)[::way]
+        frames, reach = sight.view.tracks.frame[rows], int(sight.view.tracks.frame[shown[-1]])
         good = np.flatnonzero(sight.on[rows])
         if not len(good):
             return self._reject(query, [sight.box(row) for row in rows], sight)
@@ -301,13 +304,13 @@ class SimulatedAnnotator:
         last = stretch[0 if early else 1]
         limit = int(self._truth.frame[last])
         if wrong:  # takes the track's end for the object's, or cuts the track short
-            fine = abs(limit - int(frames[-1])) <= NEAR_ENOUGH
+            fine = abs(limit - reach) <= NEAR_ENOUGH
             of = sight.box(rows[max(0, len(rows) - 1 - ASTRAY)] if fine else rows[-1])
             return Reply((self._say(verdict, query, (of, of)),), 1)
-        lacking = way * (limit - int(frames[-1]))
+        lacking = way * (limit - reach)
         if lacking > NEAR_ENOUGH:
             beyond = np.arange(stretch[0], stretch[1] + 1)[::way]
-            beyond = beyond[way * (self._truth.frame[beyond] - frames[-1]) > 0]
+            beyond = beyond[way * (self._truth.frame[beyond] - reach) > 0]
             taken = beyond[~np.isin(sight.track_on[beyond], (-1, query.track))]
             if len(taken):
                 known = sight.someone(int(taken[0]), int(self._truth.frame[taken[0]]))
@@ -319,8 +322,11 @@ class SimulatedAnnotator:
         inner = good[(sight.name[rows[good]] == name) & (way * (frames[good] - limit) <= 0)]
         row = rows[inner[-1]] if len(inner) else rows[good[-1]]
         of, close = sight.box(row), abs(int(sight.view.tracks.frame[row]) - limit) <= NEAR_ENOUGH
-        if close and sight.fits[row] and len(inner):
-            end = of if abs(lacking) <= NEAR_ENOUGH and row == rows[-1] else Box(limit, of.xyxy)
+        filled = shown[sight.view.tracks.source[shown] == Source.PROPAGATED]
+        there = filled[np.abs(sight.view.tracks.frame[filled] - limit) <= NEAR_ENOUGH]
+        seen = bool((sight.fits[there] & (sight.name[there] == name)).any())  # what was followed ends where it should
+        if len(inner) and ((close and sight.fits[row]) or seen):
+            end = of if close and row == rows[-1] else Box(limit, of.xyxy)
             end = of if way * (of.frame - end.frame) > 0 else end
             said, clicks = [self._say(verdict, query, (of, end))], 1
         else:

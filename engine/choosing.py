@@ -16,6 +16,7 @@ from .experience import learn
 from .label import Step
 from .pool import View, all_queries
 from .ports import ReviewStore, VideoInput
+from .propagation import with_fills
 from .queries import Budget, Query, Question
 from .resolve import Problem, resolve
 from .stopping import StoppingEstimate, estimate
@@ -52,7 +53,7 @@ def look_at(key: str, video: VideoInput, model: SpamModel, settings: LabelSettin
     """One video labelled with all that was said of it, as questions are asked about it."""
     found = resolve(video.answers, video.info, video.candidates, video.class_names)
     session = model.session(video.info, video.candidates, settings)
-    tracks = session.label(found.constraints)
+    tracks = session.label(with_fills(video.candidates, found.constraints, video.fills))
     view = View(
         key, video.info, video.candidates, found.constraints, tracks, session.beliefs, session.offsets,
         learn(video.answers, video.info),

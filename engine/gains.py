@@ -15,6 +15,7 @@ from ..models.spam.keyframes import LOSS, Offsets, course_variance, straight_var
 
 Floats = NDArray[np.float64]
 MOST_LOSS = 1.0  # a box that is lost costs no more
+LOSS_RIGHT, LOSS_WRONG = 0.1, 0.5  # of a filled box with an overlap of 0.7 and more, and of the others
 ONLY_BIAS = 0.35  # share of the offsets that is the detector's bias in a video of which nothing is known
 
 
@@ -27,12 +28,14 @@ class Course:
         is_key: (n,) bool, drawn by a person.
         is_seen: (n,) bool, a candidate or a person's box is there.
         bend: (4,) of ``keyframes.bends``.
+        sure: (n,) confidence of boxes that a tracker filled in, nan for others; None without any.
     """
 
     frame: NDArray[np.int64]
     is_key: NDArray[np.bool_]
     is_seen: NDArray[np.bool_]
     bend: Floats
+    sure: Floats | None = None
 
 
 def distances(frame: NDArray[np.int64], at: NDArray[np.bool_], rate: float) -> tuple[Floats, Floats]:
@@ -49,7 +52,21 @@ def distances(frame: NDArray[np.int64], at: NDArray[np.bool_], rate: float) -> t
 
 
 def expected_loss(course: Course, keys: NDArray[np.bool_], offsets: Offsets, rate: float) -> Floats:
-    """(n,) boxes that each frame of a track is expected to be off by, were ``keys`` drawn."""
+    """(n,) boxes that each frame of a track is expected to be off by, were ``keys`` drawn.
+
+    Boxes that a tracker filled in are off by what their confidence says, and by as much less with further keys as any
+    other box would be.
+    """
+    loss = _by_distance(course, keys, offsets, rate)
+    if course.sure is None:
+        return loss
+    own = course.sure * LOSS_RIGHT + (1 - course.sure) * LOSS_WRONG
+    now = loss if keys is course.is_key else _by_distance(course, course.is_key, offsets, rate)
+    less = np.minimum(loss / np.maximum(now, 1e-9), 1.0)
+    return np.where(np.isnan(own) | keys, loss, own * less)
+
+
+def _by_distance(course: Course, keys: NDArray[np.bool_], offsets: Offsets, rate: float) -> Floats:
     before, behind = distances(course.frame, keys, rate)
     share = course_variance(before, behind, keys.sum())[:, None]
     followed = offsets.course * np.square(offsets.spread) * share
@@ -72,8 +89,10 @@ def best_keys(course: Course, offsets: Offsets, rate: float) -> tuple[NDArray[np
     rows, gains = [], []
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):  # stretches, not frames
         best, gain = -1, 0.0
-        for part in (0.0, 0.33, 0.5, 0.67, 1.0):
-            row = round(low + part * (high - low))
+        places = [round(low + part * (high - low)) for part in (0.0, 0.33, 0.5, 0.67, 1.0)]
+        if course.sure is not None and not np.isnan(course.sure[low : high + 1]).all():
+            places.append(low + int(np.nanargmin(course.sure[low : high + 1])))
+        for row in places:
             if course.is_key[row]:
                 continue
             keys = course.is_key.copy()

@@ -12,6 +12,7 @@ from .. import __version__
 from ..models.columns import Source, Tracks
 from ..models.errors import InputError
 from .ports import FinishedVideo, Labeller, VideoInput, VideoReport, VideoStore, Written
+from .propagation import with_fills
 from .resolve import Resolution, resolve
 
 BOXES_PER_CALL = 50_000  # small videos are labelled together up to this many candidates: fewer, larger tensors
@@ -71,7 +72,7 @@ class LabelReport:
             "videos": len(self.videos),
             **{
                 key: sum(getattr(video, key) for video in self.videos)
-                for key in ("candidates", "boxes", "tracks", "interpolated", "kept", "answers")
+                for key in ("candidates", "boxes", "tracks", "interpolated", "propagated", "kept", "answers")
             },
             "mean_uncertainty": sum(video.mean_uncertainty * video.boxes for video in self.videos) / max(boxes, 1),
             "max_uncertainty": max((video.max_uncertainty for video in self.videos), default=0.0),
@@ -158,7 +159,10 @@ def _label_batch(
     pairs = [(video.info, video.candidates) for video in batch.values()]
     said = {key: resolve(v.answers, v.info, v.candidates, v.class_names) for key, v in batch.items() if v.answers}
     if said:  # a model that knows nothing of answers is only in the way where there are some
-        constraints = [said[key].constraints if key in said else None for key in batch]
+        constraints = [
+            with_fills(v.candidates, said[key].constraints, v.fills) if key in said else None
+            for key, v in batch.items()
+        ]
         results = model.label(pairs, settings, constraints)
     else:
         results = model.label(pairs, settings)
@@ -188,6 +192,7 @@ def _report(video: VideoInput, written: Written, seconds: float, said: Resolutio
         left_out=dict(video.left_out),
         answers=said.applied if said else 0,
         problems=tuple(problem.text for problem in said.problems if problem.kind != "superseded") if said else (),
+        propagated=int((tracks.source == Source.PROPAGATED).sum()),
     )
 
 

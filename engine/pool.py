@@ -32,6 +32,7 @@ FALSE_CREDIT, BROKEN_CREDIT = 0.7, 0.1  # the same of the two parts of VALID: bo
 SURE = 0.999  # probability from which a decision is not worth a question of its own
 COVERED = 0.5  # overlap from which a box is taken for one that a track has already
 MISSING_EVERY = 1.0  # seconds between the frames in which a person may look for objects without a track
+FOLLOWED = 0.5  # share of the usual that a track lacks at an end where a tracker followed it until it was gone
 MISSING_COST = 5.0  # clicks that an object costs which is found there: two boxes and a track
 
 
@@ -131,6 +132,13 @@ def _boxes(view: View, rows: Sequence[int] | NDArray) -> tuple[Box, ...]:
     return tuple(view.box(int(row)) for row in rows)
 
 
+def observed(tracks: Tracks, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some rows that answers can name: a candidate or a person's box is there, it is not only filled in."""
+    source = tracks.source[rows]
+    only_filled = (source == Source.INTERPOLATED) | ((source == Source.PROPAGATED) & (tracks.candidate_index[rows] < 0))
+    return rows[~only_filled]
+
+
 def reference_box(view: View, row: int) -> Box:
     """How an answer names the box behind a row of the tracks: its candidate, else the drawn box."""
     candidate = int(view.tracks.candidate_index[row])
@@ -158,7 +166,7 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     believed = view.experience.believe(OBJECTS, tracks.track_validity)
     for track in range(tracks.num_tracks):
         rows = table.rows(track)
-        seen = rows[tracks.source[rows] != Source.INTERPOLATED]
+        seen = observed(tracks, rows)
         vouched = bool(table.vouched[track])
         valid = 1.0 if vouched else float(believed[track])
         false = (1 - valid) * len(rows)
@@ -173,15 +181,17 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
                     belief=None if vouched else float(tracks.track_validity[track]),
                 )
             )
-        for question, known, row, outer in (
-            (Question.START, table.starts_known[track], seen[0], tracks.frame[seen[0]] == 0),
-            (Question.END, table.ends_known[track], seen[-1], tracks.frame[seen[-1]] == last_frame),
+        for question, known, row, of, outer in (
+            (Question.START, table.starts_known[track], rows[0], seen[0], tracks.frame[rows[0]] == 0),
+            (Question.END, table.ends_known[track], rows[-1], seen[-1], tracks.frame[rows[-1]] == last_frame),
         ):
             if known or outer:
                 continue
             lacking = view.experience.missing_at_end[int(at_border(tracks.xyxy[row], view.info)[0])]
+            if tracks.source[row] == Source.PROPAGATED:
+                lacking *= FOLLOWED
             gain = valid * (lacking + _key_at_end(view))
-            out.append(_query(view, question, (reference_box(view, row),), track, row, valid, gain))
+            out.append(_query(view, question, (reference_box(view, of),), track, row, valid, gain))
         course = _course(tracks, rows, bend[track])
         places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
@@ -216,7 +226,12 @@ def _course(tracks: Tracks, rows: NDArray[np.int64], bend: NDArray[np.float64]) 
     is_key, is_seen = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
     place = tracks.frame[rows] - first
     is_key[place], is_seen[place] = tracks.source[rows] == Source.HUMAN, tracks.source[rows] != Source.INTERPOLATED
-    return Course(frame, is_key, is_seen, bend)
+    filled = tracks.source[rows] == Source.PROPAGATED
+    if not filled.any():
+        return Course(frame, is_key, is_seen, bend)
+    sure = np.full(len(frame), np.nan)
+    sure[place[filled]] = tracks.validity[rows[filled]]
+    return Course(frame, is_key, is_seen, bend, sure)
 
 
 def _key_at_end(view: View) -> float:
@@ -421,7 +436,7 @@ def frame_queries(view: View, frame: int, asked: Sequence[Query]) -> list[Query]
     for row in np.flatnonzero((tracks.frame == frame) & (tracks.source != Source.HUMAN)).tolist():
         track = int(tracks.track_index[row])
         rows = table.rows(track)
-        seen = rows[tracks.source[rows] != Source.INTERPOLATED]
+        seen = observed(tracks, rows)
         anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
         valid = float(tracks.track_validity[track])
         out.append(_query(view, Question.BOX, (reference_box(view, anchor),), track, row, valid, LEAST_GAIN))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..models.columns import Candidates, Tracks, VideoInfo
 from ..models.spam.constraints import Constraints
 from .answers import Answer
+from .propagation import SavedFills
 
 if TYPE_CHECKING:
     from ..models.detector.detector import Detections
@@ -25,10 +26,12 @@ class VideoInput:
     Attributes:
         info: its name, length, size and frame rate.
         candidates: its candidates that can be used.
-        fingerprint: a digest that changes whenever ``info``, the answers or what was read of the candidates changes.
+        fingerprint: a digest that changes whenever ``info``, the answers, the fills or what was read of the candidates
+            changes.
         left_out: reason -> number of candidates that cannot be used.
         answers: what people have said about the video, in any order.
         class_names: of the candidates' classes, by index.
+        fills: boxes that a tracker filled in around those that people drew; None for none.
     """
 
     info: VideoInfo
@@ -37,6 +40,7 @@ class VideoInput:
     left_out: Mapping[str, int] = field(default_factory=dict)
     answers: tuple[Answer, ...] = ()
     class_names: tuple[str | None, ...] = ()
+    fills: SavedFills | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class VideoReport:
         left_out: reason -> number of candidates that could not be used.
         answers: how many of people's answers hold in the labels.
         problems: one sentence for each answer that does not, or only in part.
+        propagated: how many boxes a tracker filled in around people's.
     """
 
     name: str
@@ -70,6 +75,7 @@ class VideoReport:
     left_out: Mapping[str, int] = field(default_factory=dict)
     answers: int = 0
     problems: tuple[str, ...] = ()
+    propagated: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..models.columns import Candidates, Tracks, VideoInfo
 from ..models.errors import InputError
 from ..models.spam import LabelSettings, SpamModel
+from ..models.spam.constraints import Constraints
 from ..models.spam.model import LabelSession
 from .acquisition import rule
 from .annotator import Sight, SimulatedAnnotator
 from .answers import Answer, Box
 from .experience import learn
+from .filling import Fills, Keyframes
 from .metrics import TrackTable, TruthTable, VideoScores, combine, evaluate_video
 from .pool import View, all_queries
+from .propagation import SavedFills, keyframes_of, with_fills
 from .queries import Query, Question
 from .resolve import Problem, resolve
 
@@ -125,15 +128,29 @@ class Point:
         }  # fmt: skip
 
 
+class Filler(Protocol):
+    """Follows objects between and around the boxes that a person drew."""
+
+    def fill(self, key: str, info: VideoInfo, keys: Keyframes, candidates: Candidates) -> Fills:
+        """What it saw in one video; asked again with more boxes, it need only look at what is new.
+
+        Args:
+            key: of the video.
+            info: of the video.
+            keys: the drawn boxes, by object; objects may be numbered otherwise the next time.
+            candidates: of the video.
+        """
+
+
 class Desk:
     """One video in simulation: its labels, the person who answers, and what was said so far."""
 
     def __init__(
         self, video: SimulatedVideo, model: SpamModel, settings: LabelSettings, plan: Plan, seed: int,
-        before: Desk | None = None,
+        before: Desk | None = None, filler: Filler | None = None,
     ) -> None:  # fmt: skip
         """A desk; with ``before``, what was said at that one holds here too, and is paid for."""
-        self.video = video
+        self.video, self._filler = video, filler
         self.session: LabelSession = model.session(video.info, video.candidates, settings)
         rng = np.random.default_rng([plan.seed, seed])
         self.person = SimulatedAnnotator(video.key, video.targets, plan.error_rate, rng)
@@ -147,12 +164,19 @@ class Desk:
 
     def _look(self) -> View:
         found = resolve(self.answers, self.video.info, self.video.candidates, self.video.class_names)
-        tracks = self.session.label(found.constraints)
+        tracks = self.session.label(self._filled(found.constraints))
         self.problems = found.problems
         return View(
             self.video.key, self.video.info, self.video.candidates, found.constraints, tracks, self.session.beliefs,
             self.session.offsets, learn(self.answers, self.video.info), self._boxes,
         )  # fmt: skip
+
+    def _filled(self, said: Constraints) -> Constraints:
+        if self._filler is None or not len(said.frame):
+            return said
+        keys = keyframes_of(said)
+        fills = self._filler.fill(self.video.key, self.video.info, keys, self.video.candidates)
+        return with_fills(self.video.candidates, said, SavedFills.of(fills, keys))
 
     def refresh(self) -> None:
         """Labels anew with all answers."""
@@ -194,7 +218,7 @@ class Desk:
 def simulate(
     videos: Sequence[SimulatedVideo], model: SpamModel, plan: Plan, settings: LabelSettings | None = None,
     progress: Callable[[float, str], None] | None = None, watch: Callable[[str, View], Any] | None = None,
-    desks: dict[str, Desk] | None = None,
+    desks: dict[str, Desk] | None = None, filler: Filler | None = None,
 ) -> list[Point]:  # fmt: skip
     """The effort curve of some videos that share one budget.
 
@@ -206,6 +230,7 @@ def simulate(
         progress: told the share that is done, and what is being done.
         watch: called with every video's key and view at each budget; what it returns goes into ``Point.extra``.
         desks: of the videos, by key, to go on with; None for new ones. Afterwards they hold what was said.
+        filler: follows objects around the boxes that were drawn, before labels are computed anew; None for nobody.
 
     Raises:
         InputError: if no video has ground truth.
@@ -216,7 +241,7 @@ def simulate(
     tell = progress or (lambda share, what: None)
     settings = settings or LabelSettings()
     if desks is None:
-        desks = {v.key: Desk(v, model, settings, plan, number) for number, v in enumerate(videos)}
+        desks = {v.key: Desk(v, model, settings, plan, number, filler=filler) for number, v in enumerate(videos)}
     whole = CLICKS_PER_BOX * counted
     order, rng = rule(plan.acquisition), np.random.default_rng(plan.seed)
     kinds: dict[str, int] = {}

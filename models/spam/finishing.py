@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,7 +48,19 @@ def finish(
             kept = more
             table, offsets = _table(kept, said, info, candidates, settings, cap)
     frame, track, xyxy, left, right, filled, certain = table
-    return _columns(kept, said, frame, track, xyxy, left, right, filled, certain), offsets
+    tracks = _columns(kept, said, frame, track, xyxy, left, right, filled, certain)
+    return _on_candidates(tracks, candidates), offsets
+
+
+def _on_candidates(tracks: Tracks, candidates: Candidates) -> Tracks:
+    """The tracks, with no candidate behind a filled box that does not lie on it: it only took the frame from it."""
+    rows = np.flatnonzero((tracks.source == Source.PROPAGATED) & (tracks.candidate_index >= 0))
+    if not len(rows):
+        return tracks
+    behind = candidates.xyxy[tracks.candidate_index[rows]]
+    index = tracks.candidate_index.copy()
+    index[rows[paired_iou(tracks.xyxy[rows], behind) < SAME_OBJECT]] = -1
+    return replace(tracks, candidate_index=index)
 
 
 def _table(
