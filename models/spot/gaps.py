@@ -17,7 +17,7 @@ class Gaps:
 
     Attributes:
         track: (G,) int64.
-        before: (G,) int64, row of the human box just before the stretch, or -1: nothing is known to reach it from there.
+        before: (G,) int64, row of the human box just before the stretch, or -1.
         behind: (G,) int64, row of the human box just behind it, or -1.
         first: (G,) int64, first frame of the stretch.
         last: (G,) int64, its last frame; not before ``first``.
@@ -136,6 +136,36 @@ def line_through(gaps: Gaps, frame: Ints, xyxy: NDArray[np.floating]) -> Line:
     boxes = np.asarray(xyxy, np.float64)
     line = boxes[before] * (1 - share[:, None]) + boxes[behind] * share[:, None]
     return Line(gap, at, share, line)
+
+
+def open_end_stops(
+    gap: Ints, forward: NDArray[np.bool_], confidence: NDArray[np.floating], good: NDArray[np.bool_], least: float
+) -> NDArray[np.bool_]:
+    """(R,) which boxes of open ends lie before the place where the object is given up.
+
+    That is where the mean confidence over five frames falls below ``least``, or no frame is good.
+
+    Args:
+        gap: (R,) of rows sorted by (gap, frame).
+        forward: (R,) whether the gap is walked forward.
+        confidence: (R,).
+        good: (R,) whether the object may be there at all: seen, and inside the picture.
+        least: see above.
+    """
+    if not len(gap):
+        return np.zeros(0, bool)
+    order = np.lexsort((np.where(forward, 1, -1) * np.arange(len(gap)), gap))  # as the walks go
+    own, value = gap[order], np.where(good, confidence, 0.0)[order]
+    start = np.searchsorted(own, own)
+    end = np.searchsorted(own, own, "right")
+    total = np.concatenate([[0.0], np.cumsum(value)])
+    number = np.arange(len(own))
+    low, high = np.maximum(number - 2, start), np.minimum(number + 3, end)
+    weak = (total[high] - total[low]) / (high - low) < least
+    alive = np.concatenate([[0], np.cumsum(weak)])
+    kept = np.zeros(len(gap), bool)
+    kept[order] = (alive[number + 1] - alive[start] == 0) & good[order]
+    return kept
 
 
 def to_offset(xyxy: NDArray[np.floating], line: NDArray[np.floating]) -> Floats:
