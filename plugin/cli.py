@@ -40,6 +40,7 @@ COMMANDS: dict[str, Row] = {
     "label": Row("label", "command", "Make tracks with calibrated uncertainty of the candidates."),
     "queries": Row("queries", "command", "Choose what to ask a person next, within a budget."),
     "answer": Row("answer", "command", "Keep people's answers; the next label keeps to them."),
+    "propagate": Row("propagate", "command", "Fill the gaps between a few human boxes of each object."),
     "sync": Row("sync", "command", "Send what needs people to CVAT, and bring back what they did."),
     "webhook": Row("webhook", "command", "Synchronise whenever CVAT says that something has changed."),
     "worker": Row("worker", "command", "Run the jobs that the App hands over, the oldest first."),
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Row] = {
     "pretrain": Row("pretrain", "command", "Make weights of your own from simulated streams."),
     "pretrain-detector": Row("pretrain_detector", "command", "Make a detector of your own from rendered pictures."),
     "pretrain-appearance": Row("pretrain_appearance", "command", "Make an appearance network of your own, likewise."),
+    "pretrain-tracker": Row("pretrain_tracker", "command", "Make a tracker of your own, likewise."),
     "doctor": Row("doctor", "command", "Check the installation, and say how to mend what is wrong."),
     "demo": Row("demo", "command", "Label a few rendered or given videos and print what the labels are worth."),
 }

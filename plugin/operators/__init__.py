@@ -9,6 +9,7 @@ from typing import Any
 OPERATORS: tuple[tuple[str, str], ...] = (
     ("label_tracks", "LabelTracks"),
     ("choose_review", "ChooseReview"),
+    ("fill_gaps", "FillGaps"),
     ("sync_cvat", "SyncCvat"),
     ("sync_status", "SyncStatus"),
     ("open_review_task", "OpenReviewTask"),
