@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from ..models.columns import FARTHEST, Candidates, VideoInfo
 from ..models.errors import InputError
 from ..models.spot.confidence import LOSS, Calibration, expected_loss
-from ..models.spot.evidence import weigh
-from ..models.spot.following import Trail, join, split, split_at_cuts
-from ..models.spot.fusing import Course, confidence_of, fuse, gather
-from ..models.spot.gaps import Gaps, find_gaps, line_through, open_end_stops, overlap
+from ..models.spot.evidence import Checks, weigh
+from ..models.spot.following import Trail, divide, join, split, split_at_cuts
+from ..models.spot.fusing import Course, confidence_of, fuse, gather, on_the_line
+from ..models.spot.gaps import Gaps, find_checks, find_gaps, join_gaps, line_through, open_end_stops, overlap
 from ..models.spot.payoff import payoffs
 from ..models.spot.rivals import close_friends, losers, snapped
 from .following import Journey, follow
@@ -157,7 +157,8 @@ class FillSettings:
         snap_iou: overlap that a candidate must have with the filled box.
         snap_score: share of the video's candidates that must have a lower score than it.
         apart: overlap that boxes of two tracks may have in a frame unless their human boxes have more.
-        cuts: stop at cuts of the film.
+        checks: human boxes that are filled over, as if they were not there, to learn how far to trust whom; each costs
+            as much as two gaps.
         batch: targets that are looked at at once.
         memory: bytes of pictures that are kept for the way back; what does not fit is read a second time.
 
@@ -176,7 +177,7 @@ class FillSettings:
     snap_iou: float = 0.7
     snap_score: float = 0.5
     apart: float = 0.7
-    cuts: bool = True
+    checks: int = 24
     batch: int = 64
     memory: int = 1 << 30
 
@@ -241,7 +242,7 @@ class FillReport:
         unreadable: frames that could not be decoded, ascending.
         cuts: frames in which a new scene begins, ascending.
         checked: human boxes that were predicted from their neighbours, to learn how far to trust whom.
-        tracker_iou: mean overlap of the tracker with these; nan without any.
+        fused_iou: mean overlap of what would have been filled with these; nan without any.
         line_iou: mean overlap of the straight line with these; nan without any.
     """
 
@@ -258,7 +259,7 @@ class FillReport:
     unreadable: tuple[int, ...] = ()
     cuts: tuple[int, ...] = ()
     checked: int = 0
-    tracker_iou: float = float("nan")
+    fused_iou: float = float("nan")
     line_iou: float = float("nan")
 
 
@@ -311,15 +312,25 @@ def fill_gaps(
     )  # fmt: skip
     if not len(gaps):
         return Fills.empty(), FillReport()
-    trail, journey = _followed(tracker, frames, gaps, keys, info, settings, cache, progress)
-    gaps, trail, cuts = split_at_cuts(gaps, trail, keys.frame)
     calibration = Calibration.read(tracker.calibration)
-    line = line_through(gaps, keys.frame, keys.xyxy)
+    whole = np.zeros(len(keys), bool)
+    whole[gaps.before[gaps.inner]] = True
+    checks, checked = find_checks(keys.track, keys.frame, whole, settings.checks, settings.max_gap)
+    trail, journey = _followed(tracker, frames, join_gaps(gaps, checks), keys, info, settings, cache, progress)
+    trail, aside = divide(trail, len(gaps))
+    uncut = np.isfinite(aside.xyxy[0, aside.first[1:] - 1, 0])
+    checks, checked, aside = checks.take(uncut), checked[uncut], join([split(aside)[n] for n in np.flatnonzero(uncut)])
+    gaps, trail, cuts = split_at_cuts(gaps, trail, keys.frame)
+    line, check_line = (line_through(each, keys.frame, keys.xyxy) for each in (gaps, checks))
     opinions = gather(gaps, line, trail, keys.xyxy)
+    seen = Checks(checks, checked, check_line, gather(checks, check_line, aside, keys.xyxy))
     proof = weigh(
-        gaps, opinions, keys.track, keys.frame, keys.xyxy, info.frame_rate, calibration, settings.max_gap
+        gaps, seen, keys.track, keys.frame, keys.xyxy, info.frame_rate, calibration, settings.max_gap,
+        settings.fall_back,
     )  # fmt: skip
     course = fuse(gaps, line, opinions, info.frame_rate, calibration, proof.faith, settings.fall_back)
+    if settings.fall_back and not proof.useful:
+        course = on_the_line(gaps, line, course)
     sure = confidence_of(gaps, line, course, calibration)
     inner = gaps.inner[line.gap]
     how = np.where(course.tracked, How.TRACKED, How.INTERPOLATED).astype(np.uint8)
@@ -346,10 +357,14 @@ def fill_gaps(
         stopped=int((~gaps.inner & short).sum()), tracked=int((fills.how == How.TRACKED).sum()),
         interpolated=int((fills.how == How.INTERPOLATED).sum()), snapped=int((fills.how == How.SNAPPED).sum()),
         contested=int(contested.sum()), looks=journey.looks, reads=journey.reads,
-        unreadable=tuple(sorted(journey.unreadable)), cuts=tuple(cuts.tolist()), checked=proof.checked,
-        tracker_iou=proof.tracker_iou, line_iou=proof.line_iou,
+        unreadable=tuple(sorted(journey.unreadable)), cuts=tuple(cuts.tolist()), checked=len(proof.key),
+        fused_iou=_mean(proof.fused_iou), line_iou=_mean(proof.line_iou),
     )  # fmt: skip
     return fills.take(np.lexsort((fills.track, fills.frame))), report
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _snap(
@@ -431,7 +446,7 @@ def _name(tracker: Tracker, gap: int, gaps: Gaps, keys: Keyframes, settings: Fil
     ends = [int(each[gap]) for each in (gaps.before, gaps.behind)]
     boxes = [keys.xyxy[end].astype(np.float32).tobytes() if end >= 0 else b"" for end in ends]
     said = (tracker.version, int(gaps.track[gap]), int(gaps.first[gap]), int(gaps.last[gap]), boxes, settings.hann,
-            settings.low, settings.bidirectional, settings.cuts)  # fmt: skip
+            settings.low, settings.bidirectional)  # fmt: skip
     return hashlib.blake2b(repr(said).encode(), digest_size=16).digest()
 
 

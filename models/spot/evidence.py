@@ -8,13 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .confidence import Calibration
-from .fusing import Faith, Opinions, usual_bend, walk_variance
-from .gaps import Floats, Gaps, Ints, from_offset, overlap, to_offset
+from .fusing import Course, Faith, Opinions, fuse, usual_bend, walk_variance
+from .gaps import Floats, Gaps, Ints, Line, overlap, to_offset
 
 _PRIOR_VIDEO = 4.0  # imagined human boxes that say nothing, beside those of a video
 _PRIOR_TRACK = 2.0  # imagined human boxes that say what the video says, beside those of a track
 _EXPECTED = -0.58  # of the logarithm of the mean square of two normal variables of variance 1
 _BELIEF = 0.5  # weight of one human box in the spread of the line's scale
+_FEWEST = 4  # human boxes that must be filled over before the tracker is not used at all
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Human boxes that were filled over, as if they were not there; rows of the opinions are all frames.
+
+    Attributes:
+        gaps: (C,) from the human box before to that behind.
+        key: (C,) row of the human box between them.
+        line: through these gaps.
+        opinions: of walks through them.
+    """
+
+    gaps: Gaps
+    key: Ints
+    line: Line
+    opinions: Opinions
 
 
 @dataclass(frozen=True)
@@ -23,32 +41,39 @@ class Evidence:
 
     Attributes:
         faith: in line and walks, by gap.
-        checked: human boxes that lie between two others and were predicted.
-        line_iou: mean overlap of the straight line with them, nan without any.
-        tracker_iou: mean overlap of walks with the boxes that they came to, nan without any.
+        useful: whether fused boxes are nearer to human boxes than the straight line, as far as is known.
+        key: (C,) human boxes that were filled over.
+        course: (C rows) fused boxes there.
+        row: (C,) rows of the line of the checks.
+        fused_iou: (C,) overlap of the fused boxes.
+        line_iou: (C,) overlap of the straight line.
     """
 
     faith: Faith
-    checked: int
-    line_iou: float
-    tracker_iou: float
+    useful: bool
+    key: Ints
+    course: Course
+    row: Ints
+    fused_iou: Floats
+    line_iou: Floats
 
 
 def weigh(
-    gaps: Gaps, opinions: Opinions, key_track: Ints, key_frame: Ints, key_xyxy: NDArray[np.floating], rate: float,
-    calibration: Calibration, max_gap: int,
+    gaps: Gaps, checks: Checks, key_track: Ints, key_frame: Ints, key_xyxy: NDArray[np.floating], rate: float,
+    calibration: Calibration, max_gap: int, fall_back: bool = True,
 ) -> Evidence:  # fmt: skip
     """Hold line and walks against the human boxes.
 
     Args:
-        gaps: of G.
-        opinions: of walks through them.
+        gaps: of G, that are to be filled.
+        checks: human boxes that were filled over.
         key_track: (K,) sorted by (track, frame).
         key_frame: (K,).
         key_xyxy: (K, 4).
         rate: frames per second.
         calibration: what was expected.
         max_gap: frames between human boxes that are still neighbours.
+        fall_back: see ``fuse``.
     """
     boxes = np.asarray(key_xyxy, np.float64)
     count = int(key_track.max(initial=-1)) + 1
@@ -59,21 +84,24 @@ def weigh(
     # As the offset of a Brownian bridge: at the middle larger than on the mean over the gap.
     wanted = 2 * usual_bend(span, calibration, rate) + np.log(6 * share * (1 - share))
     off = _squares(to_offset(boxes[middle], straight))
-    line, sure = _pooled((np.log(off + 1e-5) - _EXPECTED - wanted) / 2, key_track[middle], count, 2.0)
+    line, sure = _pooled((np.log(off + 1e-5) - _EXPECTED - wanted) / 2, key_track[middle], count, 2.5)
 
-    side, gap = np.nonzero(opinions.walked)
-    came = opinions.arrived[side, gap]
-    error = np.where(came[:, None], _squares(opinions.arrival[side, gap]), 1.0)
-    expected = np.log(walk_variance(opinions.arrival_features[side, gap][None], calibration)[0])
-    walk, _ = _pooled(np.log(error + 1e-5) - _EXPECTED - expected, gaps.track[gap], count, 5.0)
-    key = np.where(side == 0, gaps.behind[gap], gaps.before[gap])
-    walked = overlap(from_offset(opinions.arrival[side, gap], boxes[key]), boxes[key]) * came
-    return Evidence(
-        Faith(line[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF),
-        len(middle),
-        float(overlap(straight, boxes[middle]).mean()) if len(middle) else float("nan"),
-        float(walked.mean()) if len(walked) else float("nan"),
-    )
+    line_frame = checks.line.frame
+    row = np.flatnonzero(line_frame == key_frame[checks.key][checks.line.gap])
+    own = checks.opinions
+    said = walk_variance(own.features[:, row], calibration) + own.drifted[:, row]
+    base = to_offset(boxes[checks.key], checks.line.xyxy[row])
+    error = np.where(own.seen[:, row, None], np.stack([_squares(each - base) for each in own.offset[:, row]]), 1.0)
+    ratio = np.log(error + 1e-5) - _EXPECTED - np.log(said)
+    walk, _ = _pooled(ratio.reshape(-1, 2), np.tile(checks.gaps.track, 2), count, 5.0)
+
+    of_check = Faith(line[checks.gaps.track], walk[checks.gaps.track], sure[checks.gaps.track] * _BELIEF)
+    course = fuse(checks.gaps, checks.line, own, rate, calibration, of_check, fall_back).take(row)
+    fused_iou = overlap(course.xyxy, boxes[checks.key])
+    line_iou = overlap(checks.line.xyxy[row], boxes[checks.key])
+    useful = len(row) < _FEWEST or float((fused_iou - line_iou).mean()) >= 0
+    faith = Faith(line[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF)
+    return Evidence(faith, useful, checks.key, course, row, fused_iou, line_iou)
 
 
 def _squares(offset: Floats) -> Floats:

@@ -104,9 +104,18 @@ def split(trail: Trail) -> list[Trail]:
     return [Trail(np.array([0, each[0].shape[1]]), *each) for each in parts]
 
 
+def divide(trail: Trail, gaps: int) -> tuple[Trail, Trail]:
+    """The trails of the first ``gaps`` gaps, and of the others."""
+    row = trail.first[gaps]
+    one = Trail(trail.first[: gaps + 1], trail.xyxy[:, :row], trail.score[:, :row], trail.quality[:, :row])
+    return one, Trail(trail.first[gaps:] - row, trail.xyxy[:, row:], trail.score[:, row:], trail.quality[:, row:])
+
+
 def join(trails: list[Trail]) -> Trail:
     """One trail of those of several gaps; the inverse of ``split``."""
     first = np.concatenate([[0], np.cumsum([each.first[-1] for each in trails])]).astype(np.int64)
+    if not trails:
+        return Trail(first, np.zeros((2, 0, 4), np.float32), np.zeros((2, 0), np.float32), np.zeros((2, 0), np.float32))
     keys = ("xyxy", "score", "quality")
     return Trail(first, *(np.concatenate([getattr(each, key) for each in trails], 1) for key in keys))
 
@@ -137,11 +146,13 @@ def walk_on(
         How often it looked.
     """
     own, other, step = walks.own[which], walks.other[which], walks.step[which]
-    way, place = np.where(step > 0, 0, 1), walks.base[which] + frame
+    side, place = np.where(step > 0, 0, 1), walks.base[which] + frame
     gone = np.abs(frame - walks.start[which])
     guess, before = _expect(walks, which, frame, trail, key_xyxy)
     guess = _inside(guess, size)
-    near = (gone * 2 <= np.abs(walks.stop[which] - walks.start[which])) | (other < 0)
+    way = np.abs(walks.stop[which] - walks.start[which])
+    # At the other box its own picture would tell nothing of how far the walk has gone astray.
+    near = (gone * 2 <= way) | (gone == way) | (other < 0)
     mine, theirs = known[own], known[other] & (other >= 0)
     told = np.where((near & mine) | ~theirs, own, other)
     found, score, quality = guess.copy(), np.zeros(len(which)), np.zeros(len(which))
@@ -160,13 +171,13 @@ def walk_on(
             looks += len(row)
     lost = np.minimum(score, quality) < low
     bound = np.where((gone > 0)[:, None], GROWTH, np.inf)
-    side, was = found[:, 2:] - found[:, :2], before[:, 2:] - before[:, :2]
-    half = np.clip(side, np.maximum(was / bound, 1.0), was * bound) / 2
+    sides, was = found[:, 2:] - found[:, :2], before[:, 2:] - before[:, :2]
+    half = np.clip(sides, np.maximum(was / bound, 1.0), was * bound) / 2
     middle = (found[:, :2] + found[:, 2:]) / 2
     found = np.concatenate([middle - half, middle + half], 1)
-    trail.xyxy[way, place] = np.where(lost[:, None], guess, found)
-    trail.score[way, place] = np.where(lost, 0, score)
-    trail.quality[way, place] = np.where(lost, 0, quality)
+    trail.xyxy[side, place] = np.where(lost[:, None], guess, found)
+    trail.score[side, place] = np.where(lost, 0, score)
+    trail.quality[side, place] = np.where(lost, 0, quality)
     return looks
 
 

@@ -13,7 +13,7 @@ scatter shows that they are not to be trusted, and the line remains.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -53,7 +53,6 @@ class Opinions:
         arrival: (2, G, 4) offset from the human box at the far end; 0 where there is none or it was not seen there.
         arrived: (2, G) bool.
         walked: (2, G) bool, whether a walk should have arrived.
-        arrival_features: (2, G, WALK_FEATURES).
     """
 
     xyxy: Floats
@@ -66,7 +65,6 @@ class Opinions:
     arrival: Floats
     arrived: NDArray[np.bool_]
     walked: NDArray[np.bool_]
-    arrival_features: Floats
 
 
 def gather(gaps: Gaps, line: Line, trail: Trail, key_xyxy: NDArray[np.floating]) -> Opinions:
@@ -115,16 +113,7 @@ def gather(gaps: Gaps, line: Line, trail: Trail, key_xyxy: NDArray[np.floating])
     pixels = np.log(np.sqrt(np.maximum((line.xyxy[:, 2:] - line.xyxy[:, :2]).prod(1), 1.0))) - 4
     score, quality = trail.score[:, row].astype(np.float64), trail.quality[:, row].astype(np.float64)
     features = _walk_features(quality, score, gone, way * bad[:, line.gap], apart, ~both, pixels)
-    far = ends[::-1]
-    at_end = [np.take_along_axis(each, far, 1).astype(np.float64) for each in (trail.quality, trail.score)]
-    key = np.where(gaps.behind >= 0, gaps.behind, gaps.before)
-    large = np.log(np.sqrt(np.maximum((boxes[key, 2:] - boxes[key, :2]).prod(1), 1.0))) - 4
-    nothing = np.zeros(len(gaps))
-    arrival_features = _walk_features(
-        at_end[0], at_end[1], np.broadcast_to(size + 1, (2, len(gaps))), np.zeros((2, len(gaps))), nothing,
-        np.ones(len(gaps), bool), large,
-    )  # fmt: skip
-    return Opinions(xyxy, offset, seen, score, quality, features, gone_off, end, done, walked, arrival_features)
+    return Opinions(xyxy, offset, seen, score, quality, features, gone_off, end, done, walked)
 
 
 def _off(xyxy: NDArray[np.float32], key: Floats, known: NDArray[np.bool_]) -> Floats:
@@ -188,6 +177,10 @@ class Course:
     score: Floats
     apart: Floats
 
+    def take(self, rows: NDArray) -> Course:
+        """Those of an index or mask, in its order."""
+        return Course(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 def fuse(
     gaps: Gaps, line: Line, opinions: Opinions, rate: float, calibration: Calibration, faith: Faith | None = None,
@@ -237,6 +230,17 @@ def fuse(
         from_offset(offset, line.xyxy), left, np.where(np.isfinite(prior), prior, left), tracked,
         opinions.quality.max(0), opinions.score.max(0), walked,
     )  # fmt: skip
+
+
+def on_the_line(gaps: Gaps, line: Line, course: Course) -> Course:
+    """The course with the straight line in gaps between two boxes."""
+    inner = gaps.inner[line.gap]
+    return replace(
+        course,
+        xyxy=np.where(inner[:, None], line.xyxy, course.xyxy),
+        variance=np.where(inner[:, None], course.line_variance, course.variance),
+        tracked=course.tracked & ~inner,
+    )
 
 
 def confidence_of(gaps: Gaps, line: Line, course: Course, calibration: Calibration) -> Floats:

@@ -102,6 +102,37 @@ def find_gaps(
     return gaps.take(np.lexsort((gaps.first, gaps.track)))
 
 
+def find_checks(track: Ints, frame: Ints, whole: NDArray[np.bool_], most: int, max_gap: int) -> tuple[Gaps, Ints]:
+    """Gaps that would be there if some human boxes were not: to see how well these are filled over.
+
+    Args:
+        track: (K,) of human boxes, sorted by (track, frame).
+        frame: (K,).
+        whole: (K,) whether nothing is between the box and the next one of its track but frames to be filled.
+        most: how many boxes to take.
+        max_gap: frames of the longest gap.
+
+    Returns:
+        (C,) gaps, and the row (C,) of the human box in each. Taken evenly over the tracks, and the same ones again
+        while the human boxes stay.
+    """
+    row = np.arange(1, len(track) - 1)
+    good = (track[2:] == track[:-2]) & whole[:-2] & whole[1:-1] & (frame[2:] - frame[:-2] - 1 <= max_gap)
+    # A box right beside another one proves nothing.
+    good &= np.minimum(frame[1:-1] - frame[:-2], frame[2:] - frame[1:-1]) > 1
+    row = row[good]
+    if len(row) > most:
+        number = np.arange(len(row)) - np.searchsorted(track[row], track[row])
+        first = np.argsort((number * 0.618) % 1, kind="stable")  # scattered along each track
+        row = np.sort(row[first[:most]])
+    return Gaps(track[row], row - 1, row + 1, frame[row - 1] + 1, frame[row + 1] - 1), row
+
+
+def join_gaps(one: Gaps, two: Gaps) -> Gaps:
+    """One after the other."""
+    return Gaps(*(np.concatenate([getattr(each, field.name) for each in (one, two)]) for field in fields(Gaps)))
+
+
 @dataclass(frozen=True)
 class Line:
     """Every frame of some gaps, and the straight line there; rows sorted by (gap, frame).
