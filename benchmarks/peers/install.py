@@ -1,6 +1,6 @@
 """Make the peers' virtual environments: one each, since their packages clash with ours and with each other's.
 
-    python benchmarks/peers/install.py [boxmot] [trackers] [norfair]
+    python benchmarks/peers/install.py [boxmot] [trackers] [norfair] [opencv]
 
 Each lands in ``.venv-NAME`` of the project's root, which git ignores, so nothing of a peer mixes with the product.
 boxmot asks for PyTorch: to have its CPU build, point pip at it as usual (``PIP_EXTRA_INDEX_URL``).
@@ -20,6 +20,7 @@ REQUIREMENTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "boxmot": (("torch==2.13.0",), ("torch==2.13.0", "boxmot==25.0.0")),
     "trackers": (("trackers==2.6.1",),),
     "norfair": (("norfair==2.3.0",),),
+    "opencv": (("opencv-contrib-python-headless==5.0.0.93",),),
 }
 
 
