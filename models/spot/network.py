@@ -5,10 +5,11 @@ attends to itself (ego-context augment, ECA, section 3.2) and then to the other 
 CFA in which the search asks the template; small heads on every cell. As in SPOT (TIP 2024) a third head says how well
 the box of a cell fits, from features that its loss does not reach back into.
 
-Three things differ, so that a network that starts from nothing learns from little: the box of a cell is told from the
-cell's middle and the size that targets have in a search crop (reference points of Deformable DETR, Zhu et al., ICLR
-2021, section 4), the two opposite class logits are one, and groups are normalised instead of batches (Wu and He, ECCV
-2018), so that there are no statistics that teacher and student could disagree about.
+Four things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand how
+like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021, section 3.2),
+the box of a cell is told from the cell's middle and the size that targets have in a search crop (reference points of
+Deformable DETR, Zhu et al., ICLR 2021, section 4), the two opposite class logits are one, and groups are normalised
+instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher and student to disagree about.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ STRIDE = 8
 
 _GROUP = 8  # channels that are normalised together
 _PRIOR = 1 / 16  # share of the cells of a search crop that show the target
+_SHARPNESS = 5.0  # of likeness, at first
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class TrackerConfig:
     search: int = 128
     template_factor: float = 2.0
     search_factor: float = 4.0
-    widths: tuple[int, ...] = (32, 64, 96)
-    blocks: tuple[int, ...] = (1, 1, 1)
-    channels: int = 128
-    layers: int = 2
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (1, 1, 2)
+    channels: int = 96
+    layers: int = 1
     heads: int = 4
     hidden: int = 256
     dropout: float = 0.0
@@ -154,6 +156,7 @@ class TrackerNetwork(nn.Module):
         self.config = config
         c = config.channels
         self.backbone = Backbone(config.widths, config.blocks, c)
+        self.match = Match(c, (config.template // STRIDE) ** 2, config.cells)
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
         self.last = CrossAttention(config)
         self.score, self.box, self.quality = _head(c, 1), _head(c, 4), _head(c, 1)
@@ -199,17 +202,46 @@ class TrackerNetwork(nn.Module):
             raise InputError(f"{len(templates)} templates for {len(search)} search crops; each crop needs its own")
         at, to = self.search_places, self.template_places
         here, there = self.backbone(search), templates.tokens
+        here = here + self.match(here, there)
         for number, layer in enumerate(self.layers):
             here, there = layer(here, there, at, to, encoded=number == 0)
         here = self.last(here, there, at, to)
-        box = (self.box(here) + self.references).sigmoid()
-        quality = self.quality(here.detach()).sigmoid()
+        box = (self.box(here).float() + self.references).sigmoid()  # half precision would be half a pixel off
+        quality = self.quality(here.detach()).float().sigmoid()
         return Prediction(self.score(here)[..., 0], box, quality[..., 0])
 
     @staticmethod
     def _check(what: str, crops: Tensor, size: int) -> None:
         if crops.ndim != 4 or crops.shape[1:] != (3, size, size):
             raise InputError(f"{what} crops have shape {tuple(crops.shape)}; expected (N, 3, {size}, {size})")
+
+
+class Match(nn.Module):
+    """How like each cell of the search is to each cell of the template, and what that says in its neighbourhood.
+
+    m = scale * cos(norm(x) W, norm(y) V), one channel for each template cell; then two 3 x 3 convolutions. As channels
+    stand for places in the template, the convolutions can tell a target whose parts lie as they should.
+
+    Shapes:
+        search: (B, L, C) tokens, template: (B, M, C) tokens; (B, L, C) comes out.
+    """
+
+    def __init__(self, channels: int, template_cells: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.search_key, self.template_key = nn.Linear(channels, channels), nn.Linear(channels, channels)
+        self.template_key.load_state_dict(self.search_key.state_dict())  # like is like before anything is learned
+        self.scale = nn.Parameter(torch.tensor(_SHARPNESS))
+        self.read = _convolution(template_cells, channels // _GROUP * _GROUP or _GROUP, 3)
+        self.write = nn.Conv2d(channels // _GROUP * _GROUP or _GROUP, channels, 3, padding=1)
+
+    def forward(self, search: Tensor, template: Tensor) -> Tensor:
+        """What to add to the search tokens; see the class for shapes."""
+        keys = (self.search_key(_normed(search)), self.template_key(_normed(template)))
+        query, key = (functional.normalize(each, dim=2) for each in keys)
+        like = self.scale * key @ query.transpose(1, 2)  # (B, M, L)
+        found = self.write(self.read(like.unflatten(2, (self.cells, self.cells))))
+        return found.flatten(2).transpose(1, 2)
 
 
 class FusionLayer(nn.Module):
@@ -363,6 +395,10 @@ def _head(channels: int, out: int) -> nn.Sequential:
 def _convolution(before: int, width: int, size: int, stride: int = 1, active: bool = True) -> nn.Sequential:
     layers = [nn.Conv2d(before, width, size, stride, size // 2, bias=False), nn.GroupNorm(width // _GROUP, width)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if active else []))
+
+
+def _normed(tokens: Tensor) -> Tensor:
+    return functional.layer_norm(tokens, tokens.shape[-1:])
 
 
 def _whole(value: object) -> bool:
