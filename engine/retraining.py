@@ -26,7 +26,7 @@ from .holdout import Holdout
 from .lessons import LessonSettings, VideoLessons, gather_lessons
 from .ports import VideoInput
 from .promotion import GateSettings, Verdict, judge
-from .versions import PARTS, Version
+from .versions import TAUGHT, Version
 
 Tell = Callable[[float, str], None]  # the share that is done, in [0, 1], and what is being done
 
@@ -38,7 +38,7 @@ class RetrainSettings:
     """What is retrained, and how.
 
     Attributes:
-        parts: of ``versions.PARTS``; empty for all that have something to learn from.
+        parts: of ``versions.TAUGHT``; empty for all that have something to learn from.
         steps: part -> optimiser steps; what is not named is the teacher's choice.
         seed: of training and of what is held out.
         share: of the answers that is held out to judge by.
@@ -63,10 +63,10 @@ class RetrainSettings:
     tag: str = ""
 
     def __post_init__(self) -> None:
-        strange = [part for part in (*self.parts, *self.steps) if part not in PARTS]
+        strange = [part for part in (*self.parts, *self.steps) if part not in TAUGHT]
         if strange:
-            raise InputError(f"there is no part {strange[0]!r} to retrain; there are: {', '.join(PARTS)}")
-        object.__setattr__(self, "parts", tuple(part for part in PARTS if part in self.parts))
+            raise InputError(f"there is no part {strange[0]!r} to retrain; there are: {', '.join(TAUGHT)}")
+        object.__setattr__(self, "parts", tuple(part for part in TAUGHT if part in self.parts))
         for part, steps in self.steps.items():
             if steps < 1:
                 raise InputError(f"retraining: {steps} steps for the {part} are too few; it needs at least 1")
@@ -377,7 +377,7 @@ def _able(
     """
     able: list[Teacher] = []
     left_out: dict[str, str] = {}
-    for teacher in sorted(teachers, key=lambda one: PARTS.index(one.part)):
+    for teacher in sorted(teachers, key=lambda one: TAUGHT.index(one.part)):
         if wanted and teacher.part not in wanted:
             continue
         why = teacher.lacks(lessons)

@@ -12,7 +12,8 @@ from .. import __version__
 from ..models.errors import InputError
 from .promotion import Verdict
 
-PARTS = ("detector", "appearance", "hierarchy")  # in the order in which they work
+TAUGHT = ("detector", "appearance", "hierarchy")  # what ``retrain`` trains, in the order in which they work
+PARTS = (*TAUGHT, "tracker")  # which ``adapt`` trains
 DEFAULT = "default"  # name of what the package comes with
 BY_HAND = "by-hand"  # name of what somebody put together of files that are no version
 
@@ -31,7 +32,7 @@ def version_number(name: str) -> int:
 
 @dataclass(frozen=True)
 class Version:
-    """One set of weights for the detector, the appearance and the hierarchy.
+    """One set of weights for the detector, the appearance, the hierarchy and the tracker.
 
     Attributes:
         name: unique on its shelf; empty until the shelf names it.

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Row] = {
     "worker": Row("worker", "command", "Run the jobs that the App hands over, the oldest first."),
     "models": Row("models", "command", "Trained versions: list, compare, choose, go back, export, remove."),
     "retrain": Row("retrain", "command", "Train the models further on what people said, and use them if better."),
+    "adapt": Row("adapt", "command", "Have the tracker that fills gaps learn from a few boxes, and use it if better."),
     "run": Row("run", "command", "The loop in one command: detect, label, ask, wait, take answers, retrain."),
     "simulate": Row("simulate", "command", "What labels would be worth after so many clicks, from ground truth."),
     "evaluate": Row("evaluate", "command", "Score tracks against ground truth: HOTA, MOTA, IDF1 and kin."),

@@ -44,6 +44,7 @@ _LOADERS = {
     "hierarchy": ("...models.spam.model", "SpamModel"),
     "detector": ("...models.detector.detector", "Detector"),
     "appearance": ("...models.appearance.model", "AppearanceModel"),
+    "tracker": ("...models.spot.model", "Tracker"),
 }
 _STAMP = re.compile(r"(-[0-9a-f]{8})+$")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -68,6 +69,21 @@ def weights_in_use(dataset: fo.Dataset, out: str) -> str | None:
         raise MissingError(
             f"the weights in use for field {out!r} are gone ({file}); choose others with `spam-plugin models "
             f"{dataset.name} use NAME`, or name some with --model"
+        )
+    return file
+
+
+def tracker_in_use(dataset: fo.Dataset, out: str) -> Path | None:
+    """File of the tracker that fills gaps in a field of tracks, as the shelf chose it; None for the default.
+
+    Raises:
+        MissingError: if it is gone.
+    """
+    file = Shelf(dataset, out).in_use().parts.get("tracker")
+    if file is not None and not file.is_file():
+        raise MissingError(
+            f"the tracker in use for field {out!r} is gone ({file}); choose another version with `spam-plugin models "
+            f"{dataset.name} use NAME`, or adapt it again with `spam-plugin adapt {dataset.name}`"
         )
     return file
 

@@ -25,7 +25,7 @@ from .augmentation import Distortion, distort, jitter, relight
 from .crops import to_crop, to_image, windows_around
 from .exploring import Exploration, Proposals
 from .judging import follow, look, sound
-from .lessons import AdaptClip, Footage, Rivals, find_rivals, hold_out, join, places_of
+from .lessons import AdaptClip, Footage, Keys, Rivals, find_rivals, hold_out, join, places_of
 from .losses import clipped, tracking_loss
 from .model import Tracker
 from .network import TrackerNetwork
@@ -144,8 +144,8 @@ class AdaptTask(FitTask):
         self.network = copy.deepcopy(start.network).cpu().train()
         self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.settings, self._clips, self._footage = settings, clips, Footage(clips)
-        every, absent = join(clips)
-        self.keys, self.held_out = hold_out(every, settings.judges, _generator(settings.seed, -1))
+        _, absent = join(clips)
+        self.keys, self.held_out = judges_of(clips, settings)
         frame, open_, self._row, self._clip = places_of(clips, self.keys, absent)
         key = self._row >= 0
         xyxy = self.keys.xyxy[self._row.clamp_min(0)]
@@ -362,6 +362,11 @@ def adapt(
     )  # fmt: skip
     result = fit(task, fitting, folder, report)
     return Tracker(task.teacher.requires_grad_(True), f"{start.version}+", start.device, start.calibration), result
+
+
+def judges_of(clips: Sequence[AdaptClip], settings: AdaptSettings) -> tuple[Keys, Keys]:
+    """The boxes that are learnt from, and those that are held out; see ``lessons.hold_out``."""
+    return hold_out(join(clips)[0], settings.judges, _generator(settings.seed, -1))
 
 
 def _generator(seed: int, step: int) -> torch.Generator:

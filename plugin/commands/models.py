@@ -31,12 +31,12 @@ def command(dataset: str, action: str, names: tuple[str, ...], out: str, as_json
       list                what there is, and which one is in use
       show NAME           all that is known of a version
       compare A B         two versions side by side
-      use NAME            label, detect and embed with it from now on; "default" is what the package comes with
+      use NAME            label, detect, embed and fill with it from now on; "default" is what the package comes with
       back                use the version again that was in use before
       export NAME FOLDER  copy its weights and its description
       remove NAME         delete it
 
-    A version that is retrained is used by itself only if it is better on answers that were held out; else it waits
+    A version that is retrained or adapted is used by itself only if it is better on what was held out; else it waits
     here, and the list says why. JSON of list is {"in_use": name, "versions": [{"name", "parent", "retrained", ...}]}.
 
     \b
@@ -143,7 +143,7 @@ def _print_list(versions: list[Any], used: Any) -> None:
 
     click.echo(f"in use: {used.name}")
     if not versions:
-        click.echo("nothing was retrained yet; `spam-plugin retrain` makes versions")
+        click.echo("nothing was trained yet; `spam-plugin retrain` and `spam-plugin adapt` make versions")
         return
     table = Table()
     for title in ("version", "made", "parent", "retrained", "answers", "promoted"):

@@ -86,15 +86,15 @@ def training_steps(text: str | None) -> dict[str, int]:
     Raises:
         InputError: for anything else.
     """
-    from ...engine.versions import PARTS
+    from ...engine.versions import TAUGHT
     from ...models.errors import InputError
 
     found: dict[str, int] = {}
     for word in words(text):
         name, _, number = word.rpartition("=")
-        if not number.strip().isdigit() or int(number) < 1 or (name and name.strip() not in PARTS):
-            raise InputError(f"--steps {text!r}: write 200, or hierarchy=200,detector=500; parts: {', '.join(PARTS)}")
-        found |= {part: int(number) for part in ([name.strip()] if name else PARTS)}
+        if not number.strip().isdigit() or int(number) < 1 or (name and name.strip() not in TAUGHT):
+            raise InputError(f"--steps {text!r}: write 200, or hierarchy=200,detector=500; parts: {', '.join(TAUGHT)}")
+        found |= {part: int(number) for part in ([name.strip()] if name else TAUGHT)}
     return found
 
 

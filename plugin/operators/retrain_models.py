@@ -26,7 +26,7 @@ _ABOUT = {
     "appearance": "Appearance: how boxes look",
     "hierarchy": "Hierarchy: what joins boxes into tracks",
 }
-PARTS = tuple(_ABOUT)  # those of ``engine.versions``, which imports torch
+PARTS = tuple(_ABOUT)  # ``engine.versions.TAUGHT``, which imports torch
 _USE = {"gate": "Use it if it is better", "always": "Use it in any case", "never": "Only put it on the shelf"}
 
 

@@ -54,7 +54,8 @@ def test_a_mirrored_box_lies_on_the_other_side() -> None:
     crops, boxes = mirror(crop.repeat(2, 1, 1, 1), box.repeat(2, 1), torch.tensor([True, False]))
     assert boxes[0].tolist() == pytest.approx([0.7, 0.2, 0.9, 0.6])
     assert bright(crops[0]) == pytest.approx(boxes[0].tolist(), abs=1 / SIZE)
-    assert torch.equal(crops[1], crop[0]) and torch.equal(boxes[1], box[0])
+    assert torch.equal(crops[1], crop[0])
+    assert torch.equal(boxes[1], box[0])
 
 
 def test_grey_is_the_luma_of_both_crops_and_light_stays_in_range() -> None:
@@ -62,10 +63,13 @@ def test_grey_is_the_luma_of_both_crops_and_light_stays_in_range() -> None:
     template, search = torch.rand(2, 6, 3, 8, 8, generator=draw).mul(255).unbind()
     a, b = relight(template, search, Distortion(brightness=0.0, grey=1.0), draw)
     luma = template[:, 0] * 0.299 + template[:, 1] * 0.587 + template[:, 2] * 0.114
-    assert torch.allclose(a, luma[:, None].expand_as(a), atol=1e-3) and bool((b[:, 0] == b[:, 2]).all())
+    assert torch.allclose(a, luma[:, None].expand_as(a), atol=1e-3)
+    assert bool((b[:, 0] == b[:, 2]).all())
     a, b = relight(template, search, Distortion(brightness=0.2, grey=0.0), draw)
     share = (a / template.clamp_min(1)).flatten(1).amax(1)
-    assert float(share.max()) <= 1.2 + 1e-4 and len(share.unique()) == 6 and float(a.max()) <= 255
+    assert float(share.max()) <= 1.2 + 1e-4
+    assert len(share.unique()) == 6
+    assert float(a.max()) <= 255
 
 
 def test_jitter_moves_windows_by_at_most_its_reach_and_not_at_all_if_it_is_none() -> None:
@@ -84,7 +88,8 @@ def test_chance_comes_from_the_generator_alone() -> None:
     crop, box = painted((0.3, 0.3, 0.6, 0.6))
     crops, boxes = crop.repeat(5, 1, 1, 1), box.repeat(5, 1)
     one, two = (distort(crops, boxes, Distortion(), torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
     other = distort(crops, boxes, Distortion(), torch.Generator().manual_seed(4))
     assert not torch.equal(one[1], other[1])
 

@@ -42,8 +42,10 @@ def test_new_frames_lie_beside_explored_ones_and_known_absence_is_left_alone(ste
     seen = key[torch.arange(len(track)), proposals.unlabelled]
     away = torch.where(key, (torch.arange(PLACES) - proposals.unlabelled[:, None]).abs(), NOWHERE).amin(1)
     new = ~seen
-    assert bool(new.any()) and bool(seen.any())  # both to propagate and to review
-    assert bool((away[new] <= step).all()) and bool((away[new] > step // 2).all())
+    assert bool(new.any())
+    assert bool(seen.any())
+    assert bool((away[new] <= step).all())
+    assert bool((away[new] > step // 2).all())
     assert not bool(torch.isin(proposals.unlabelled, torch.tensor([10, 11])).any())
     assert bool(key[torch.arange(len(track)), proposals.relay].all())
 

@@ -82,10 +82,10 @@ def test_no_part_at_all_is_refused(ops, answered):
 
 def test_the_form_knows_all_parts_that_versions_have():
     from spam_plugin.engine.teachers import AppearanceTeacher, DetectorTeacher, HierarchyTeacher
-    from spam_plugin.engine.versions import PARTS
+    from spam_plugin.engine.versions import TAUGHT
     from spam_plugin.plugin.operators import retrain_models
 
-    assert retrain_models.PARTS == PARTS
+    assert retrain_models.PARTS == TAUGHT
     teachers = (DetectorTeacher, AppearanceTeacher, HierarchyTeacher)
     assert {one.part: one.steps for one in teachers} == retrain_models._STEPS, "what the estimate of time goes by"
 
