@@ -5,11 +5,13 @@ attends to itself (ego-context augment, ECA, section 3.2) and then to the other 
 CFA in which the search asks the template; small heads on every cell. As in SPOT (TIP 2024) a third head says how well
 the box of a cell fits, from features that its loss does not reach back into.
 
-Four things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand how
-like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021, section 3.2),
-the box of a cell is told from the cell's middle and the size that targets have in a search crop (reference points of
-Deformable DETR, Zhu et al., ICLR 2021, section 4), the two opposite class logits are one, and groups are normalised
-instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher and student to disagree about.
+Five things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand how
+like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021); cells hear from
+their neighbours before the heads read them, as the edges of a box are near each other (OSTrack, Ye et al., ECCV 2022,
+has convolutions there, too); the box of a cell is told from the cell's middle and the size that targets have in a search
+crop (reference points of Deformable DETR, Zhu et al., ICLR 2021, section 4); the two opposite class logits are one; and
+groups are normalised instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher and student
+to disagree about.
 """
 
 from __future__ import annotations
@@ -159,6 +161,7 @@ class TrackerNetwork(nn.Module):
         self.match = Match(c, (config.template // STRIDE) ** 2, config.cells)
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
         self.last = CrossAttention(config)
+        self.near = Neighbourhood(c, config.cells)
         self.score, self.box, self.quality = _head(c, 1), _head(c, 4), _head(c, 1)
         # Follow from the configuration, so they are not among the weights.
         self.register_buffer("template_places", sine_places(config.template // STRIDE, c), persistent=False)
@@ -205,7 +208,7 @@ class TrackerNetwork(nn.Module):
         here = here + self.match(here, there)
         for number, layer in enumerate(self.layers):
             here, there = layer(here, there, at, to, encoded=number == 0)
-        here = self.last(here, there, at, to)
+        here = self.near(self.last(here, there, at, to))
         box = (self.box(here).float() + self.references).sigmoid()  # half precision would be half a pixel off
         quality = self.quality(here.detach()).float().sigmoid()
         return Prediction(self.score(here)[..., 0], box, quality[..., 0])
@@ -242,6 +245,28 @@ class Match(nn.Module):
         like = self.scale * key @ query.transpose(1, 2)  # (B, M, L)
         found = self.write(self.read(like.unflatten(2, (self.cells, self.cells))))
         return found.flatten(2).transpose(1, 2)
+
+
+class Neighbourhood(nn.Module):
+    """x + convolutions(x): cells see what lies up to three cells away; nothing at first.
+
+    Shapes:
+        tokens: (B, L, C); the same come out.
+    """
+
+    def __init__(self, channels: int, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+        width = channels // _GROUP * _GROUP or _GROUP
+        self.read = nn.Sequential(_convolution(channels, width, 3), _convolution(width, width, 3))
+        self.write = nn.Conv2d(width, channels, 3, padding=1)
+        nn.init.zeros_(self.write.weight)
+        nn.init.zeros_(self.write.bias)  # type: ignore[arg-type]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class for shapes."""
+        picture = tokens.transpose(1, 2).unflatten(2, (self.cells, self.cells))
+        return tokens + self.write(self.read(picture)).flatten(2).transpose(1, 2)
 
 
 class FusionLayer(nn.Module):

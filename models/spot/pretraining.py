@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..fitting import FitSettings, FitTask
 from .depiction import Library, draw_library
 from .drawing import Jitter, Pairs, draw_pairs
-from .losses import clipped, overlaps, tracking_loss
+from .losses import LossWeights, clipped, overlaps, tracking_loss
 from .model import chosen, hann_window
 from .network import TrackerConfig, TrackerNetwork
 
@@ -30,6 +30,8 @@ class PretrainingConfig:
     Attributes:
         network: its shape.
         jitter: how far searches are off.
+        weights: of the losses. Boxes count more than in TransT: a network that starts from nothing learns where a
+            target is long before it learns how large it is.
         batch: pairs of a step.
         objects: drawn for a round.
         grounds: backgrounds drawn for a round.
@@ -46,6 +48,7 @@ class PretrainingConfig:
 
     network: TrackerConfig = field(default_factory=TrackerConfig)
     jitter: Jitter = field(default_factory=Jitter)
+    weights: LossWeights = field(default_factory=lambda: LossWeights(4.0, 20.0, 5.0, 1.0))
     batch: int = 16
     objects: int = 160
     grounds: int = 32
@@ -112,7 +115,7 @@ class PretrainingTask(FitTask):
             each.contiguous(memory_format=torch.channels_last) for each in (batch.template, batch.search)
         )
         found = self.network(self.network.encode(template), search)
-        costs = tracking_loss(found, batch.xyxy, present=batch.present)
+        costs = tracking_loss(found, batch.xyxy, present=batch.present, weights=self._config.weights)
         numbers = {key: float(getattr(costs, key).detach()) for key in ("score", "l1", "giou", "quality", "total")}
         return costs.total, numbers
 
