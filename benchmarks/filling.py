@@ -189,7 +189,7 @@ def score_table(results: Results, names: Sequence[str], every: int, ways: Sequen
     rows: list[list[Any]] = []
     for name in names:
         of = [results.get((name, every, way)) for way in ways]
-        frames = next(len(each.overlaps) for each in of if each is not None)
+        frames = next((len(each.overlaps) for each in of if each is not None), None)
         mark = " (development)" if name in DEVELOPMENT else ""
         rows.append([shown(name) + mark, frames, *(each and str(each.score) for each in of)])
     groups: dict[str, Callable[[str], bool]] = {

@@ -82,7 +82,7 @@ def compute(folder: Path, videos: Items[Sequence], steps: Items[int]) -> None:
     ])  # fmt: skip
 
 
-def ask(jobs: Items[tuple[Items[Path], Mapping[str, NDArray], Path]]) -> None:
+def ask(jobs: Items[tuple[Items[Path], Mapping[str, NDArray], Path]], *, quiet: bool = False) -> None:
     """Let CSRT do jobs, each of images, runs and a file for the answer; those whose answer is there are left alone.
 
     Raises:
@@ -98,7 +98,8 @@ def ask(jobs: Items[tuple[Items[Path], Mapping[str, NDArray], Path]]) -> None:
         Path(scratch, "jobs.json").write_text(json.dumps(written))
         script = Path(__file__).parent / "peers" / "csrt.py"
         command = [str(python_of(VENV)), str(script), f"{scratch}/jobs.json"]
-        subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+        said = subprocess.DEVNULL if quiet else None
+        subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, stdout=said)
 
 
 def main() -> None:

@@ -38,12 +38,12 @@ def draw_curves(path: Path, curves: Mapping[str, Mapping[str, tuple[NDArray, NDA
     )
     for axis, (name, ways) in zip(axes[:, 0], curves.items(), strict=False):
         for colour, (way, (frame, value)) in zip(colours, ways.items(), strict=False):
-            axis.plot(frame, value, color=colour, linewidth=1.3, label=f"{way}, mean {100 * value.mean():.1f}")
+            axis.plot(frame, value, color=colour, linewidth=1.3, label=way)
         axis.axhline(0.7, color="0.85", linewidth=0.8, zorder=0)
-        axis.set(ylim=(0, 1.02), ylabel="IoU", title=f"{name}, a person's box every {every} frames")
-        axis.title.set_fontsize(10)
+        axis.set(ylim=(0, 1.02), ylabel="IoU")
+        axis.set_title(f"{name}, a person's box every {every} frames", loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="lower left", ncols=3)
+        axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=3)
     axes[-1, 0].set_xlabel("frame")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

@@ -118,6 +118,31 @@ def spread(gaps: Gaps, most: int) -> NDArray[np.bool_]:
     return chosen
 
 
+def only(gaps: Gaps, chosen: NDArray[np.bool_]) -> tuple[Gaps, NDArray[np.float64]]:
+    """The same with fewer boxes of the person: the other ones are to be filled as well.
+
+    Args:
+        gaps: boxes, and what lies between them.
+        chosen: (K,) bool, boxes that stay; at least one of each track.
+
+    Returns:
+        What is left, whose ``left`` means nothing; and (M, 4) boxes on straight lines through the boxes that stay,
+        held still before the first and behind the last of a track.
+    """
+    track = np.concatenate([gaps.to_fill, gaps.track[~chosen]])
+    at = np.concatenate([gaps.at, gaps.frame[~chosen]])
+    order = np.lexsort((at, track))
+    track, at, truth = track[order], at[order], np.concatenate([gaps.truth, gaps.xyxy[~chosen]])[order]
+    line = np.zeros_like(truth)
+    for number in np.unique(track):
+        rows, keys = track == number, chosen & (gaps.track == number)
+        line[rows] = np.stack([np.interp(at[rows], gaps.frame[keys], side) for side in gaps.xyxy[keys].T], 1)
+    rest = Gaps(
+        gaps.track[chosen], gaps.frame[chosen], gaps.xyxy[chosen], gaps.absent, track, at, truth, np.zeros_like(track)
+    )
+    return rest, line
+
+
 @dataclass(frozen=True)
 class Score:
     """How well frames were filled.
