@@ -56,7 +56,7 @@ def look_at(key: str, video: VideoInput, model: SpamModel, settings: LabelSettin
     tracks = session.label(with_fills(video.candidates, found.constraints, video.fills))
     view = View(
         key, video.info, video.candidates, found.constraints, tracks, session.beliefs, session.offsets,
-        learn(video.answers, video.info),
+        learn(video.answers, video.info, bool(video.fills)),
     )  # fmt: skip
     return view, found.problems
 

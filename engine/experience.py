@@ -75,8 +75,15 @@ def at_border(xyxy: np.ndarray, info: VideoInfo) -> np.ndarray:
     return (box[:, 0] <= x) | (box[:, 1] <= y) | (box[:, 2] >= info.width - x) | (box[:, 3] >= info.height - y)
 
 
-def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
-    """What the answers of one video teach; the order of the answers does not matter."""
+def learn(answers: Iterable[Answer], info: VideoInfo, filled: bool = False) -> Experience:
+    """What the answers of one video teach; the order of the answers does not matter.
+
+    Args:
+        answers: about the video.
+        info: of the video.
+        filled: whether a tracker filled in boxes: then an end that is far from the box asked about may not have been
+            missing, and teaches nothing.
+    """
     shortfall: tuple[list[float], list[float]] = ([], [])
     found: dict[str, list[int]] = {}
     complete: set[int] = set()
@@ -90,7 +97,9 @@ def learn(answers: Iterable[Answer], info: VideoInfo) -> Experience:
         if answer.verdict in (Verdict.STARTS, Verdict.ENDS) and len(answer.boxes) > 1 and not answer.object:
             asked, limit = answer.boxes[0], answer.boxes[-1]
             border = bool(at_border(np.array([asked.xyxy]), info)[0])
-            shortfall[border].append(float(abs(asked.frame - limit.frame)))
+            lacking = abs(asked.frame - limit.frame)
+            if not filled or lacking <= 1:
+                shortfall[border].append(float(lacking))
         elif answer.verdict is Verdict.BOX and answer.object and answer.drawn is not None:
             found.setdefault(answer.object, []).append(answer.drawn.frame)
         elif answer.verdict is Verdict.COMPLETE:

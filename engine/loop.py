@@ -1,4 +1,4 @@
-"""The loop: detect, label, choose, ask, wait, take answers, retrain, until the budget or the estimate says stop.
+"""The loop: detect, fill, label, choose, ask, wait, take answers, retrain, until the budget or the estimate says stop.
 
 It is a machine whose state is written after every step. A step that was killed is done again from its beginning; each
 leaves the same behind when it is done twice, so a loop that was killed anywhere ends as one that nobody disturbed.
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from ..models.errors import InputError
 from .queries import Budget
 
-DETECT, LABEL, LEARN, CHOOSE, ASK, WAIT, TAKE, RETRAIN, FINISH, DONE = STEPS = (
-    "detect", "label", "learn", "choose", "ask", "wait", "take", "retrain", "finish", "done"
+DETECT, FILL, LABEL, LEARN, CHOOSE, ASK, WAIT, TAKE, RETRAIN, FINISH, DONE = STEPS = (
+    "detect", "fill", "label", "learn", "choose", "ask", "wait", "take", "retrain", "finish", "done"
 )  # fmt: skip
 
 Tell = Callable[[str, float, str], None]  # the step, the share of it that is done, and what is being done
@@ -29,6 +29,7 @@ class LoopSettings:
         rounds: how many at most; what is left of the budget is split evenly over those that are left.
         wish: share of wrong boxes, in [0, 1], under which the labels are good enough; None to spend the budget.
         learn_first: train on what the labels are sure of before anybody is asked (SPAM, section on pseudo-labels).
+        fill: follow objects between and around the boxes that people drew before anything is labelled (SPOT).
 
     Raises:
         InputError: for values out of range.
@@ -38,6 +39,7 @@ class LoopSettings:
     rounds: int = 3
     wish: float | None = None
     learn_first: bool = False
+    fill: bool = True
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -139,6 +141,9 @@ class World(Protocol):
     def detect(self, tell: Callable[[float, str], None]) -> None:
         """Makes candidates."""
 
+    def fill(self, tell: Callable[[float, str], None]) -> None:
+        """Follows objects around the boxes that people drew; does nothing where there are none, or no pictures."""
+
     def label(self, tell: Callable[[float, str], None]) -> None:
         """Makes tracks of the candidates, keeping to all answers, with the models that are in use."""
 
@@ -215,6 +220,12 @@ Part = Callable[[float, str], None]
 def _detect(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
     if not world.has_candidates():
         world.detect(tell)
+    return replace(state, step=FILL)
+
+
+def _fill(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
+    if settings.fill:
+        world.fill(tell)
     return replace(state, step=LABEL)
 
 
@@ -277,17 +288,19 @@ def _retrain(world: World, state: LoopState, settings: LoopSettings, tell: Part)
     state = replace(state, reports=(*state.reports[:-1], report))
     if state.round >= settings.rounds:
         return replace(state, step=FINISH, why=f"all {settings.rounds} rounds are done")
-    return replace(state, step=LABEL, round=state.round + 1)
+    return replace(state, step=FILL, round=state.round + 1)
 
 
 def _finish(world: World, state: LoopState, settings: LoopSettings, tell: Part) -> LoopState:
     """Labels once more, as the last answers and the last version are in no label yet."""
     if state.reports:
+        if settings.fill:
+            world.fill(tell)
         world.label(tell)
     return replace(state, step=DONE)
 
 
 _STEPS: Mapping[str, Callable[[World, LoopState, LoopSettings, Part], LoopState]] = {
-    DETECT: _detect, LABEL: _label, LEARN: _learn, CHOOSE: _choose, ASK: _ask, WAIT: _wait, TAKE: _take,
+    DETECT: _detect, FILL: _fill, LABEL: _label, LEARN: _learn, CHOOSE: _choose, ASK: _ask, WAIT: _wait, TAKE: _take,
     RETRAIN: _retrain, FINISH: _finish,
 }  # fmt: skip

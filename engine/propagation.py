@@ -166,12 +166,15 @@ def with_fills(candidates: Candidates, said: Constraints, fills: SavedFills | No
     row, other, iou = overlapping(rows.fills.frame, rows.fills.xyxy, candidates.frame, candidates.xyxy, LIES_ON)
     clash = _on_drawn(said, rows)
     clash[row[_is_anothers(said, rows.thing[row], other) | ((said.verdict[other] < 0) & ~inside[row])]] = True
-    usable &= ~stale & _is_there(said, rows) & ~_cut(rows, inside, clash)
+    usable &= ~stale & _is_there(said, rows)
+    lost, unsure = _rivals(rows, inside, usable)
+    usable &= ~_cut(rows, inside, clash | (lost & ~inside)) & ~lost
+    unsure |= rows.fills.confidence < SURE
     pair = usable[row] & (said.verdict[other] >= 0) & (said.object_index[other] < 0)
     row, other, iou = row[pair], other[pair], iou[pair]
-    mine = _adopted(candidates, said, rows, row, other, iou)
+    mine = _adopted(candidates, said, rows, row, other, np.where(unsure[row], 0.0, iou))
     # a candidate that nobody took over says more than a box that is not trusted much
-    usable[np.setdiff1d(row[rows.fills.confidence[row] < SURE], row[mine])] = False
+    usable[np.setdiff1d(row[unsure[row]], row[mine])] = False
     if not usable.any():
         return said
     owned, by = other[mine], rows.anchor[row[mine]]
@@ -257,6 +260,30 @@ def _on_drawn(said: Constraints, rows: _Rows) -> NDArray[np.bool_]:
     return out
 
 
+def _rivals(
+    rows: _Rows, inside: NDArray[np.bool_], usable: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(M,) bool: boxes that lie on one of another object which is better founded; and those that won so at open ends.
+
+    Two open ends that meet may be one object that a person drew twice: whose the candidates are is left to the model.
+    """
+    some = np.flatnonzero(usable)
+    fills = rows.fills.take(some)
+    one, two, _ = overlapping(fills.frame, fills.xyxy, fills.frame, fills.xyxy, CONTRADICTS)
+    one, two = some[one], some[two]
+    other = rows.thing[one] != rows.thing[two]
+    one, two = one[other], two[other]
+    away = np.abs(rows.fills.frame - rows.fills.anchor_frame)
+    worth = np.stack([inside, np.where(inside, rows.fills.confidence, -away), -np.arange(len(inside))]).astype(float)
+    order = np.lexsort(worth[::-1])
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    out = np.zeros((2, len(inside)), bool)
+    out[0, one[rank[one] < rank[two]]] = True
+    out[1, one[~inside[one] & ~inside[two]]] = True
+    return out[0], out[1]
+
+
 def _cut(rows: _Rows, inside: NDArray[np.bool_], clash: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(M,) bool: boxes that clash, and at open ends all that lie farther out."""
     away = rows.fills.frame - rows.fills.anchor_frame
@@ -283,12 +310,13 @@ def _adopted(
     taken = np.isin(
         _key(rows.thing[row], rows.fills.frame[row]), _key(said.object_index[member], candidates.frame[member])
     )
-    could = np.flatnonzero(of_class & ~taken & (rows.fills.confidence[row] >= SURE))
+    could = np.flatnonzero(of_class & ~taken & (iou > 0))
     order = could[np.lexsort((other[could], row[could], -(iou * rows.fills.confidence[row])[could]))]
     best = np.zeros((2, len(row)), bool)
     for side, column in zip(best, (row, other), strict=True):
         side[order[np.unique(column[order], return_index=True)[1]]] = True
-    return best.all(0)
+    out: NDArray[np.bool_] = best[0] & best[1]
+    return out
 
 
 def _joined(

@@ -168,7 +168,8 @@ class Desk:
         self.problems = found.problems
         return View(
             self.video.key, self.video.info, self.video.candidates, found.constraints, tracks, self.session.beliefs,
-            self.session.offsets, learn(self.answers, self.video.info), self._boxes,
+            self.session.offsets, learn(self.answers, self.video.info, self._filler is not None),
+            self._boxes,
         )  # fmt: skip
 
     def _filled(self, said: Constraints) -> Constraints:

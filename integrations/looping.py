@@ -27,6 +27,7 @@ def run(
     error_rate: float = 0.0,
     wish: float | None = None,
     learn_first: bool = False,
+    fill: bool = True,
     work: Work | None = None,
     link: Link | None = None,
     sync: SyncSettings | None = None,
@@ -48,6 +49,7 @@ def run(
         error_rate: share of the simulated answers that are wrong.
         wish: share of wrong boxes, in [0, 1], under which it stops.
         learn_first: train on what the labels are sure of, and use what comes out, before anybody is asked.
+        fill: follow objects between and around the boxes that people drew, where the media can be read.
         work: fields, detector, parts that are retrained; None for the defaults.
         link: which field goes to which CVAT server, for people; None for ``work``'s and the environment's.
         sync: of the synchronisation, for people.
@@ -63,7 +65,7 @@ def run(
     """
     work = work or Work()
     spend = Budget.parse(budget) if isinstance(budget, str) else budget
-    settings = LoopSettings(spend, rounds, wish, learn_first)
+    settings = LoopSettings(spend, rounds, wish, learn_first, fill)
     if reviewer not in REVIEWERS:
         raise InputError(f"there is no reviewer {reviewer!r}; there are: {', '.join(REVIEWERS)}")
     if (reviewer == "simulated") != (gt is not None):

@@ -219,6 +219,8 @@ def simulate(
     candidates: str = "candidates",
     *,
     plan: Plan | None = None,
+    fill: bool = False,
+    tracker: str | Path | None = None,
     embeddings: str | None = None,
     view: SampleCollection | str | None = None,
     model: SpamModel | str | Path | None = None,
@@ -236,6 +238,9 @@ def simulate(
         gt: ``Detections`` field with the ground truth; boxes whose attribute ``ignored`` is true do not count.
         candidates: ``Detections`` field with a detector's boxes.
         plan: budgets, rule and errors; None for the defaults.
+        fill: follow objects between and around the boxes that were drawn, before labels are computed anew; the media
+            must be there. See ``propagate``.
+        tracker: that follows: a file, or None for the default weights.
         embeddings: attribute of the candidates that holds appearance vectors, or an appearance, as for ``label``.
         view: only the videos of this view, or saved view.
         model: a loaded model, a file of weights, or None for the default weights.
@@ -266,7 +271,13 @@ def simulate(
         videos.append(SimulatedVideo(name, read.info, read.candidates, table, read.class_names))
     if model is None or isinstance(model, (str, Path)):
         model = SpamModel.load(model, device)
-    return run(videos, model, plan, settings, progress)
+    filler = None
+    if fill:
+        from .following import filler_of
+
+        seen = {one.key: (video, one.info) for one, video in zip(videos, stored, strict=True)}
+        filler = filler_of(seen, tracker, device)
+    return run(videos, model, plan, settings, progress, filler=filler)
 
 
 @dataclass(frozen=True)

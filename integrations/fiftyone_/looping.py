@@ -183,6 +183,23 @@ class DatasetWorld:
 
         detect_candidates(self._source(), self._work.detector, self._shelf.in_use(), tell)
 
+    def fill(self, tell: Part) -> None:
+        """Fills around the boxes of answers with the tracker in use; videos that cannot be read stay as they are."""
+        if not any(answer.drawn is not None for answer in self._book.all()):
+            return
+        from .pipeline import stepwise
+        from .propagating import propagate
+
+        work = self._work
+        candidates = work.candidates if self.has_candidates() else "none"
+        try:
+            propagate(
+                self._collection, out=work.out, candidates=candidates, device=work.device, skip_bad=True,
+                progress=stepwise(tell),
+            )  # fmt: skip
+        except InputError as error:  # no picture can be read, or no box lies in these videos: nothing to fill
+            tell(1.0, str(error))
+
     def label(self, tell: Part) -> None:
         """Labels with the version in use."""
         from .pipeline import label_with

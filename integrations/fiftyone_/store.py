@@ -24,6 +24,7 @@ from .columns import read_boxes, write_tracks
 from .counting import count_written
 from .embedding import Describer
 from .fields import OutputFields, check_ours, declare, save_views, write_summary
+from .fills import FillBook
 from .human import read_human_tracks
 from .ledger import Ledger
 from .queries import QueryDesk
@@ -85,6 +86,7 @@ class FiftyOneStore:
         self._videos = {video.key: video for video in videos}
         self._runs = LabelRuns(self._dataset, self._fields.out)
         self._book = AnswerBook(self._dataset, self._fields.out)
+        self._fills = FillBook(self._dataset, self._fields.out)
         self._ledger = Ledger(self._dataset, self._fields.out)
         self.weights: str | Path | None = None
         self._drawn: dict[str, tuple[Box, ...]] = {}
@@ -113,14 +115,14 @@ class FiftyOneStore:
             boxes = replace(boxes, embedding=vectors)
         usable, left_out = usable_candidates(video, self._candidates, boxes, info, skip_bad, self._embedding)
         answers = self._book.of(key)
+        fills = self._fills.of(key) if answers else None
         digest = fingerprint(info, boxes)
         if answers:
-            digest = blake2b(
-                "".join([digest, *(answer.key for answer in answers)]).encode(), digest_size=16
-            ).hexdigest()
+            more = [*(answer.key for answer in answers), *([fills.digest] if fills is not None else [])]
+            digest = blake2b("".join([digest, *more]).encode(), digest_size=16).hexdigest()
         self._read[key] = (info, boxes.labels, digest)
         self._drawn[key] = tuple(answer.drawn for answer in answers if answer.drawn is not None)
-        return VideoInput(info, usable, digest, left_out, answers, boxes.labels)
+        return VideoInput(info, usable, digest, left_out, answers, boxes.labels, fills)
 
     def begin(self, configuration: Mapping[str, Any]) -> Mapping[str, FinishedVideo]:
         """Declares the fields and registers the run, or goes on with an interrupted one; see ``VideoStore.begin``."""

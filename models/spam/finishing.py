@@ -11,7 +11,7 @@ from ..columns import Candidates, Source, Tracks, VideoInfo
 from .beliefs import Kept, entropy
 from .constraints import Constraints
 from .interpolation import FilledTracks, fill_gaps
-from .keyframes import Offsets, bends, credible_gap, learn_offsets, pin, to_state, to_xyxy
+from .keyframes import Offsets, bends, blend, credible_gap, learn_offsets, pin, to_state, to_xyxy
 from .overlaps import overlapping, paired_iou
 from .settings import LabelSettings
 from .smoothing import smooth_tracks
@@ -181,7 +181,11 @@ def _pinned(
     has_course &= ~(interpolated & np.isin(gap, gap[interpolated & is_drawn]))
     both = is_key & has_course
     offsets = learn_offsets(track[both], frame[both], state[both], drawn[both], bend[both], rate)
-    state = pin(track, frame, state, drawn, is_drawn, has_course, bend, offsets, rate)
+    state = pin(track, frame, state, drawn, is_key, has_course, bend, offsets, rate)
+    if said.filled is not None:
+        trust = np.full(len(rows), np.nan)
+        trust[key_place] = said.filled[kept.drawn[key_row]]
+        state = blend(track, frame, state, drawn, trust, is_key, has_course, bend, offsets, rate)
     # what neither candidates nor people tell is left to the filling below
     told = has_course | is_drawn
     base, frame, track, state, bend = base[told], frame[told], track[told], state[told], bend[told]
@@ -201,7 +205,7 @@ def _pinned(
     most[:-1][is_drawn[:-1] & is_drawn[1:] & pinned[0][:-1] & (cap > 0)] = NO_LIMIT
     filled = fill_gaps(frame, state, track, _caps(track, frame, empty, most))
     boxes = to_xyxy(filled.xyxy)
-    exact = ~filled.is_filled & is_drawn[filled.left_row]
+    exact = ~filled.is_filled & is_key[filled.left_row]
     boxes[exact] = said.xyxy[kept.drawn[own_left[filled.left_row[exact]]]]
     certain = np.where(filled.is_filled, pinned[0][filled.left_row], pinned[1][filled.left_row])
     table = (

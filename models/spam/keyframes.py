@@ -26,6 +26,10 @@ PRIOR_TRACKS = 4.0  # imagined tracks without any bias, against which the drawn 
 LEAST_TRACKS = 3  # tracks with drawn boxes before they tell anything of the detector
 ASTRAY = 0.4  # offset from which a drawn box says that the track went astray, and nothing of the detector
 
+# Of boxes that a tracker filled in and is sure of: standard deviation of centre, in sizes, and of the size's logarithm.
+FILLED = (0.05, 0.06)
+OUTLIER = 2.0  # standard deviations from which two opinions contradict each other
+
 CHORD = 1.0  # seconds, half the stretch over which a track's bend is measured
 SHORT_CHORD = 0.15  # seconds, of the shorter stretch that tells how it grows
 LEAST_BEND = 1e-3
@@ -236,9 +240,50 @@ def pin(
     return out
 
 
-def seconds_to(
-    frame: NDArray[np.int64], row: NDArray[np.int64], rate: float, here: NDArray[np.bool_] | None = None
-) -> Floats:
+def blend(
+    track: NDArray[np.int64], frame: NDArray[np.int64], state: Floats, filled: Floats, trust: Floats,
+    is_key: NDArray[np.bool_], has_course: NDArray[np.bool_], bend: Floats, offsets: Offsets, rate: float,
+) -> Floats:  # fmt: skip
+    """(N, 4) states of the tracks with the boxes that a tracker filled in taken in, each opinion by its variance.
+
+    Where the course and what the tracker saw are too far apart for both to be right, the tracker is: it saw pictures.
+
+    Args:
+        track: (N,) int64, rows sorted by (track, frame).
+        frame: (N,) int64.
+        state: (N, 4) of ``pin``.
+        filled: (N, 4) state of the box that was filled in, where there is one.
+        trust: (N,) its confidence; nan where there is none.
+        is_key: (N,) bool, drawn by a person.
+        has_course: (N,) bool, where the candidates tell a course.
+        bend: (N, 4) of the row's track.
+        offsets: what the drawn boxes of the video teach.
+        rate: frames per second.
+    """
+    here = np.flatnonzero(~np.isnan(trust))
+    left, right = neighbours(track, is_key)
+    keys = np.bincount(track[is_key], minlength=int(track.max(initial=-1)) + 1)[track[here]]
+    before = seconds_to(frame, left[here], rate, here)
+    behind = seconds_to(frame, right[here], rate, here)
+    inner, seen = np.isfinite(before) & np.isfinite(behind), has_course[here]
+    line = offsets.straight * straight_variance(before, behind, bend[here])
+    course = offsets.course * np.square(offsets.spread) * course_variance(before, behind, keys)[:, None]
+    line, course = np.where(inner[:, None], line, np.inf), np.where(seen[:, None], course, np.inf)
+    known = (inner | seen)[:, None]
+    own = np.square(FILLED) / np.square(trust[here])[:, None]
+    with np.errstate(divide="ignore"):
+        now = 1 / (1 / np.maximum(line, 1e-12) + 1 / np.maximum(course, 1e-12))
+    off = (filled[here] - state[here]) / unit_of(filled[here])
+    apart = np.square(off).reshape(-1, 2, 2).mean(2)
+    now = np.where(known, now, 1.0)
+    now = now + np.maximum(apart - OUTLIER**2 * (now + own), 0.0)
+    share = np.where(known, now / (now + own), 1.0)
+    out = state.copy()
+    out[here] += np.repeat(share, 2, axis=1) * (filled[here] - state[here])
+    return out
+
+
+def seconds_to(frame: NDArray[np.int64], row: NDArray[np.int64], rate: float, here: NDArray | None = None) -> Floats:
     """(n,) seconds from some rows (all, or those of ``here``) to the rows named; infinite for -1."""
     own = frame if here is None else frame[here]
     return np.where(row >= 0, np.abs(frame[row] - own) / rate, np.inf)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 @click.option("--gt", metavar="FIELD", help="Ground truth that the simulated person answers from.")
 @click.option("--error-rate", default=0.0, show_default=True, help="Share of the simulated answers that are wrong.")
 @click.option("--learn-first", is_flag=True, help="Train on what the labels are sure of before anybody is asked.")
+@click.option(
+    "--fill/--no-fill", default=True, show_default=True,
+    help="Follow objects around the boxes that people drew, where the media can be read (see propagate).",
+)  # fmt: skip
 @click.option("--wish", metavar="SHARE", help="Stop when no more boxes than this are expected to be wrong, e.g. 2%.")
 @click.option("--detector", metavar="NAME", help="Makes candidates where there are none (see detect) [the one in use].")
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
@@ -48,7 +52,7 @@ if TYPE_CHECKING:
 @desk_options
 @click.pass_context
 def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> None:
-    """Detect, label, choose, ask, wait, take the answers and retrain, round after round, with DATASET.
+    """Detect, fill, label, choose, ask, wait, take the answers and retrain, round after round, with DATASET.
 
     It ends when the budget is spent, all rounds are done, nothing is left to ask, or no more boxes than wished for are
     expected to be wrong. Killed at any moment, the same command goes on where it was; of a loop that has ended it
@@ -85,9 +89,8 @@ def command(ctx: click.Context, dataset: str, as_json: bool, **given: Any) -> No
         with _told(bool((ctx.obj or {}).get("quiet"))) as tell:
             state = run(
                 dataset, budget, given["rounds"], reviewer=given["reviewer"], gt=given["gt"],
-                error_rate=given["error_rate"], wish=wish, learn_first=given["learn_first"], work=work,
-                every=given["every"], again=given["again"],
-                progress=tell, **people,
+                error_rate=given["error_rate"], wish=wish, learn_first=given["learn_first"], fill=given["fill"],
+                work=work, every=given["every"], again=given["again"], progress=tell, **people,
             )  # fmt: skip
     if as_json:
         click.echo(json.dumps(state.as_dict(), indent=2, allow_nan=False))

@@ -30,6 +30,8 @@ import click
     "--preprocess", type=click.Choice(["mot17", "mot20"], case_sensitive=False),
     help="Score as that benchmark does; ground truth must then be of MOTChallenge's classes.",
 )  # fmt: skip
+@click.option("--fill", is_flag=True, help="Follow objects around the boxes that were drawn (see propagate).")
+@click.option("--tracker", metavar="PATH", help="Weights of the tracker that follows, instead of the default ones.")
 @click.option("--candidates", default="candidates", show_default=True, metavar="FIELD", help="The detector's boxes.")
 @click.option("--embeddings", metavar="NAME", help="How candidates look: default, colour, a file or an attribute.")
 @click.option("--view", metavar="SAVED_VIEW", help="Only the videos of this saved view.")
@@ -52,11 +54,14 @@ def command(
     \b
     Examples:
       spam-plugin simulate street --gt ground_truth --budgets 0,1,3.3,10
+      spam-plugin simulate street --gt ground_truth --fill
       spam-plugin simulate street --gt ground_truth --error-rate 0.05 --plot curve.png --json > curve.json
     """  # noqa: D301 (click reads the control character)
     from ...models.errors import InputError
     from ..progress import progress_bar
 
+    if rest["tracker"] and not rest["fill"]:
+        raise InputError("--tracker is for --fill: without it nobody follows anything")
     if plot and Path(plot).suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {plot}: name a file that ends in .png, .pdf or .svg")
     # FiftyOne writes what it has to say to standard output, which here belongs to the result.

@@ -54,6 +54,10 @@ class StandIn:
         self.tick("label")
         self.disk["labels"] = (len(self.disk["answers"]), len(self.disk["versions"]))
 
+    def fill(self, tell):
+        self.tick("fill")
+        self.disk["fills"] = len(self.disk["answers"])
+
     def learn(self, tell):
         self.tick("learn")
         self.disk["versions"].setdefault("first", "v000")
@@ -99,25 +103,33 @@ def settings(budget="30 clicks", **more):
 
 def test_a_round_is_label_choose_ask_wait_take_and_retrain_and_the_end_is_labelled_once_more():
     world = StandIn()
-    run_loop(world, world, settings(rounds=2))
+    run_loop(world, world, settings(rounds=2, fill=False))
     one = ["label", "choose", "ask", "wait", "take", "retrain"]
     assert world.log == ["detect", *one, *one, "label"]
 
 
+def test_before_it_labels_it_fills_what_lies_between_the_boxes_that_people_drew():
+    world = StandIn()
+    run_loop(world, world, settings(rounds=2))
+    one = ["fill", "label", "choose", "ask", "wait", "take", "retrain"]
+    assert world.log == ["detect", *one, *one, "fill", "label"]
+    assert world.disk["fills"] == len(world.disk["answers"])
+
+
 def test_it_may_learn_from_its_own_labels_once_before_anybody_is_asked():
     world = StandIn()
-    end = run_loop(world, world, settings(rounds=2, learn_first=True))
+    end = run_loop(world, world, settings(rounds=2, learn_first=True, fill=False))
     one = ["label", "choose", "ask", "wait", "take", "retrain"]
     assert world.log == ["detect", "label", "learn", *one, *one, "label"]
     assert end.learnt == "v000"
     world.state = LoopState.from_dict(end.as_dict())
-    assert run_loop(world, world, settings(rounds=2, learn_first=True)) == end
+    assert run_loop(world, world, settings(rounds=2, learn_first=True, fill=False)) == end
 
 
 def test_where_nothing_came_of_it_nothing_is_labelled_again():
     world = StandIn()
     world.learn = lambda tell: world.tick("learn") or ""
-    run_loop(world, world, settings(rounds=1, learn_first=True))
+    run_loop(world, world, settings(rounds=1, learn_first=True, fill=False))
     assert world.log == ["detect", "label", "learn", "choose", "ask", "wait", "take", "retrain", "label"]
 
 
@@ -161,7 +173,7 @@ def test_it_stops_when_no_more_is_expected_to_be_wrong_than_was_wished_for():
     end = run_loop(world, world, settings(rounds=3, wish=0.05))
     assert len(end.reports) == 1
     assert "4.0%" in end.why
-    assert world.log[-2:] == ["choose", "label"]
+    assert world.log[-3:] == ["choose", "fill", "label"]
 
 
 def test_it_stops_when_nothing_is_left_to_ask():
