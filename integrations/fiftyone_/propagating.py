@@ -35,7 +35,7 @@ from .fills import FillBook, Seen
 from .frames import media_digest
 from .human_boxes import FieldBoxes, Targets, find_targets, read_field, without_followed
 from .ledger import Ledger
-from .pictures import VideoPictures
+from .pictures import pictures_of
 from .videos import StoredVideo, box_field, open_videos
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ class _Filler:
         tell: Callable[[Step], None],
     ) -> tuple[Fills, dict[str, Any]]:  # fmt: skip
         """What the tracker fills, and what is told of it."""
-        pictures, media = VideoPictures(video, read.info), media_digest(video)
+        pictures, media = pictures_of(video, read.info), media_digest(video)
         seen = Seen() if again else self._book.seen(video.key, media)
         known = set(seen)
         try:
