@@ -9,7 +9,7 @@ from ...engine.filler import TrackerFiller
 from ...models.columns import VideoInfo
 from ...models.spot.model import Tracker
 from .frames import media_digest
-from .pictures import VideoPictures
+from .pictures import ImageFiles, VideoFile, pictures_of
 from .videos import StoredVideo
 
 
@@ -27,8 +27,8 @@ def filler_of(
         MissingError: for weights that are not there.
         InputError: for weights that hold no tracker, or media that are not there.
     """
-    pictures: dict[str, VideoPictures] = {}
+    pictures: dict[str, VideoFile | ImageFiles] = {}
     for key, (video, info) in videos.items():
         media_digest(video)  # the files are there
-        pictures[key] = VideoPictures(video, info)
+        pictures[key] = pictures_of(video, info)
     return TrackerFiller(Tracker.load(tracker, device), pictures.__getitem__)
