@@ -23,7 +23,7 @@ import numpy as np
 from clock import one_thread
 from filling_csrt import KEPT, csrt_boxes
 from filling_figures import draw_curves, draw_reliability
-from filling_ways import Filled, adapted, clip_of, code_digest, digest_of, fill
+from filling_ways import LEARNING, Filled, adapted, clip_of, code_digest, digest_of, fill
 from filling_world import (
     DEVELOPMENT,
     FAST,
@@ -50,7 +50,7 @@ from spam_plugin.models.spot.adaptation import AdaptSettings
 from spam_plugin.models.spot.model import Tracker
 
 LINE, CSRT = "straight line", "CSRT, both ways"
-ONE_WAY, BOTH_WAYS = "tracker, one way", "tracker, both ways"
+ONE_WAY, BOTH_WAYS = "no line, one way, not adapted", "no line, both ways, adapted"
 PLAIN, ADAPTED = "filling, not adapted", "filling, adapted"
 WAYS = (LINE, CSRT, ONE_WAY, PLAIN, ADAPTED, BOTH_WAYS)
 #: How each way of ours fills, and whether its tracker was adapted. The first and the last do without the line.
@@ -125,7 +125,7 @@ def main() -> None:
         raise MissingError(f"nothing is kept in {args.keep}; leave --kept-only out to compute it")
     names = [name for name in names if any(key[0] == name for key in results)]
     parts = report(results, names, args.every, [way for way in WAYS if way in args.ways], notes)
-    parts.insert(0, _intro(tracker, settings, args, results))
+    parts.insert(0, _intro(tracker, settings, args, results, notes))
     whole = {scene.name: scene for scene in scenes}
     if args.plot:
         claims = {every: _claims(results, names, every) for every in args.every}
@@ -165,7 +165,7 @@ def answer(
     if learns:
         clip = clip_of(scene, gaps, spread(gaps, args.most))
         tracker, said = adapted(tracker, [clip], settings, args.keep / f"adapted-{key}.safetensors", key)
-        notes[key] = {name: said[name] for name in ("seconds", "best_step", "best_value", "boxes")}
+        notes[key] = {name: said[name] for name in ("seconds", "best_step", "best_value", "boxes", "code")}
     filled = fill(tracker, scene, gaps, filling, kept)
     return Result(overlap(gaps, filled.xyxy), filled)
 
@@ -341,8 +341,11 @@ def numbers(results: Results, notes: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "adaptations": dict(notes)}
 
 
-def _intro(tracker: Tracker, settings: AdaptSettings, args: argparse.Namespace, results: Results) -> str:
+def _intro(
+    tracker: Tracker, settings: AdaptSettings, args: argparse.Namespace, results: Results, notes: Mapping[str, Any]
+) -> str:  # fmt: skip
     stale = sum(found.filled.stale for found in results.values() if found.filled is not None)
+    stale += sum(note["code"] != code_digest(LEARNING) for note in notes.values())
     every = " or ".join(map(str, args.every))
     text = (
         f"Tracker {tracker.version} ({digest_of(tracker)}); filling code {code_digest()}. Adaptation: {settings.steps} "
@@ -352,7 +355,7 @@ def _intro(tracker: Tracker, settings: AdaptSettings, args: argparse.Namespace, 
         "open counts as an overlap of 0. \\* the sequence's own truth was drawn with straight lines between "
         "keyframes, or may have been: there the line is partly compared with itself."
     )
-    return text + (f" **{stale} of the kept answers were given by other code.**" if stale else "")
+    return text + (f" **{stale} of the kept answers and adaptations were made by other code.**" if stale else "")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def main() -> None:
     parts = report(rows, scenes, real)
     parts.insert(0, _intro(tracker, scenes, args))
     if args.plot:
-        _draw(args.plot, rows, scenes, real)
+        draw_boxes(args.plot, rows, scenes, real)
         parts.append(f"![Mean overlap by boxes of an object](../images/{args.plot.name})")
     kept = [
         {"row": name, "boxes": boxes, "runs": [_plain(run, scenes) for run in runs]}
@@ -220,7 +220,7 @@ def _intro(tracker: Tracker, scenes: Sequence[Scene], args: Namespace) -> str:
     )
 
 
-def _draw(path: Path, rows: dict[tuple[str, int], list[Row]], scenes: Sequence[Scene], real: int) -> None:
+def draw_boxes(path: Path, rows: dict[tuple[str, int], list[Row]], scenes: Sequence[Scene], real: int) -> None:
     """Mean overlap by boxes of an object, filled from these alone."""
     import matplotlib
 

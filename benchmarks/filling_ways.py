@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -23,8 +24,22 @@ from spam_plugin.models.spot.adaptation import AdaptSettings, adapt
 from spam_plugin.models.spot.lessons import AdaptClip
 from spam_plugin.models.spot.model import Tracker
 
-#: What decides an answer, besides weights and settings: answers that other code gave are told apart.
-CODE = ("models/spot/*.py", "engine/filling*.py", "engine/following.py")
+#: What decides what a tracker sees on its way, besides weights and settings: what it saw is kept while this stays.
+SEEING = (
+    "models/spot/crops.py", "models/spot/network.py", "models/spot/model.py", "models/spot/gaps.py",
+    "models/spot/following.py", "engine/following.py",
+)  # fmt: skip
+#: What decides an answer: those that other code gave are told apart.
+CODE = (
+    *SEEING, "models/spot/fusing.py", "models/spot/confidence.py", "models/spot/evidence.py", "models/spot/rivals.py",
+    "engine/filling.py", "engine/fills.py",
+)  # fmt: skip
+#: What decides what an adaptation comes to.
+LEARNING = (
+    "models/spot/crops.py", "models/spot/network.py", "models/spot/model.py", "models/spot/adaptation.py",
+    "models/spot/augmentation.py", "models/spot/exploring.py", "models/spot/lessons.py", "models/spot/losses.py",
+    "models/fitting.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,8 @@ def fill(
 ) -> Filled:  # fmt: skip
     """What a tracker fills between the boxes; the kept answer if there is one for these weights, boxes and settings.
 
+    What the tracker saw is kept as well, so that other code or settings of what comes after it cost little.
+
     Args:
         tracker: whose weights fill.
         scene: the video.
@@ -78,11 +95,23 @@ def fill(
                     stored["xyxy"], stored["confidence"], stored["how"], float(stored["seconds"]),
                     json.loads(str(stored["report"])), str(stored["code"]),
                 )  # fmt: skip
+    seen = kept and kept.parent / f"seen-{scene.name}-{network_digest(tracker)}-{code_digest(SEEING)}.pickle"
+    cache: dict[bytes, Any] = pickle.loads(seen.read_bytes()) if seen and seen.exists() else {}
     begin = time.process_time()
-    fills, report = fill_gaps(tracker, scene, keys, scene.video, None, settings)
-    answer = _answer(gaps, fills, time.process_time() - begin, asdict(report))
-    if kept is not None:
+    fills, report = fill_gaps(tracker, scene, keys, scene.video, None, settings, cache=cache)
+    seconds = time.process_time() - begin
+    looking = f"seconds {_digest([keys.track, keys.frame])} {settings.bidirectional}".encode()
+    if report.looks:
+        cache[looking] = seconds
+    else:
+        seconds = max(seconds, cache.get(looking, 0.0))  # what it cost when the tracker looked
+    answer = _answer(gaps, fills, seconds, asdict(report))
+    if kept is not None and seen is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        if report.looks:
+            draft = seen.with_suffix(".partial")
+            draft.write_bytes(pickle.dumps(cache))
+            os.replace(draft, seen)
         draft = kept.with_suffix(".partial.npz")
         np.savez_compressed(
             draft, asked=asked, xyxy=answer.xyxy, confidence=answer.confidence, how=answer.how, seconds=answer.seconds,
@@ -122,8 +151,8 @@ def adapted(
         what: name of it in what is shown meanwhile.
 
     Returns:
-        The tracker as it is kept, in half precision; seconds of processor time (of the last run, where it was cut),
-        "best_step" and "curve".
+        The tracker as it is kept, in half precision; and "seconds" of processor time (of the last run, where it was
+        cut), "best_step", "best_value", "curve", "boxes", and "code", a digest of the code that did it.
     """
     plain = {key: value for key, value in asdict(settings).items() if key != "precision"}
     asked = json.dumps([digest_of(start), plain, [clip.digest() for clip in clips]], sort_keys=True)
@@ -145,7 +174,7 @@ def adapted(
     said = {
         "asked": asked, "seconds": time.process_time() - begin, "best_step": results[-1].best_step,
         "best_value": results[-1].best_value, "curve": [point for each in results for point in each.curve],
-        "boxes": sum(len(clip.track) for clip in clips), "code": code_digest(),
+        "boxes": sum(len(clip.track) for clip in clips), "code": code_digest(LEARNING),
     }  # fmt: skip
     tracker.save(kept)
     note.write_text(json.dumps(said, default=float) + "\n")
@@ -167,17 +196,23 @@ def _answer(gaps: Gaps, fills: Fills, seconds: float, report: dict[str, Any]) ->
 
 def digest_of(tracker: Tracker) -> str:
     """The same for the same weights and calibration, whatever they are called."""
-    digest = hashlib.sha256(json.dumps(tracker.calibration, sort_keys=True, default=str).encode())
+    said = json.dumps([network_digest(tracker), tracker.calibration], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def network_digest(tracker: Tracker) -> str:
+    """The same for the same weights."""
+    digest = hashlib.sha256()
     for name, value in sorted(tracker.network.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def code_digest() -> str:
-    """Of the sources that fill and adapt, comments and all."""
+def code_digest(files: Sequence[str] = CODE) -> str:
+    """Of sources, comments and all."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
-        digest.update(path.read_bytes())
+    for name in files:
+        digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -10,7 +10,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import filling  # noqa: E402
-from filling_adaptation import VARIANTS  # noqa: E402
+from filling_adaptation import BOXES, NOT_ADAPTED, VARIANTS, WHOLE, Row, draw_boxes, report  # noqa: E402
 from filling_csrt import csrt_boxes, kept_file, runs_of  # noqa: E402
 from filling_ways import fill, keyframes_of  # noqa: E402
 from filling_world import Scene, Score, film, gaps_of, only, overlap, spread, straight  # noqa: E402
@@ -199,3 +199,17 @@ def test_a_kept_answer_is_taken_for_the_same_weights_and_made_anew_for_others(tm
     assert not again.stale
     fill(two, scene, gaps, FillSettings(open_frames=0), kept)
     assert kept.stat().st_mtime_ns > written
+
+
+def test_the_ablation_reports_every_variant_and_every_number_of_boxes(tmp_path):
+    scenes = [scene_with(np.arange(61)), scene_with(np.arange(61), speed=0.5)]
+    score = Score(50.0, 60.0, 40.0)
+    row = Row([score] * 2, [Score(70.0, 80.0, 60.0)] * 2, [Score(30.0, 20.0, 10.0)] * 2, 90.0, 120, 5)
+    plan = [(name, 5) for name in (NOT_ADAPTED, *VARIANTS)] + [(n, k) for n in (NOT_ADAPTED, WHOLE) for k in BOXES[:-1]]
+    parts = report({key: [row] for key in plan}, scenes, 1)
+    assert len(parts[1].splitlines()) == 2 + 1 + 1 + len(VARIANTS)
+    assert "50.0 / 40.0" in parts[1]
+    assert "100.0 / 100.0" in parts[1]  # the line, where targets go steadily
+    assert [line.split("|")[1].strip() for line in parts[3].splitlines()[2:]] == [str(k) for k in BOXES]
+    draw_boxes(tmp_path / "boxes.png", {key: [row] for key in plan}, scenes, 1)
+    assert (tmp_path / "boxes.png").stat().st_size > 5000
