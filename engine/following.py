@@ -24,11 +24,11 @@ from ..models.spot.gaps import Gaps
 from ..models.spot.model import Tracker
 
 if TYPE_CHECKING:
-    from .filling import FillSettings, Frames
+    from .fills import FillSettings, Frames
 
 _JPEG = 95
 _SQUEEZED = 1 / 4  # of its bytes, what a picture of that quality takes at most
-_CUT = 0.45  # share of the pixels whose colour must go, in a cut
+_CUT = 0.5  # share of the pixels whose colour must go, in a cut
 _CUT_TIMES = 4.0  # times as much as usual that must go
 
 Ints = NDArray[np.int64]

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from .confidence import Calibration
 from .fusing import Course, Faith, Opinions, fuse, usual_bend, walk_variance
-from .gaps import Floats, Gaps, Ints, Line, overlap, to_offset
+from .gaps import Floats, Gaps, Ints, Line, from_offset, overlap, to_offset
 
 _PRIOR_VIDEO = 4.0  # imagined human boxes that say nothing, beside those of a video
 _PRIOR_TRACK = 2.0  # imagined human boxes that say what the video says, beside those of a track
 _EXPECTED = -0.58  # of the logarithm of the mean square of two normal variables of variance 1
 _BELIEF = 0.5  # weight of one human box in the spread of the line's scale
+_CAME, _ENOUGH = 0.5, 0.2  # overlap at the end of a walk, and share of the walks that must have it
+# The gaps to be filled are half as long as those that were checked, which favours the line more than the tracker.
+_HALVED = 0.75
 _FEWEST = 4  # human boxes that must be filled over before the tracker is not used at all
 
 
@@ -59,13 +62,14 @@ class Evidence:
 
 
 def weigh(
-    gaps: Gaps, checks: Checks, key_track: Ints, key_frame: Ints, key_xyxy: NDArray[np.floating], rate: float,
-    calibration: Calibration, max_gap: int, fall_back: bool = True,
+    gaps: Gaps, opinions: Opinions, checks: Checks, key_track: Ints, key_frame: Ints, key_xyxy: NDArray[np.floating],
+    rate: float, calibration: Calibration, max_gap: int, fall_back: bool = True,
 ) -> Evidence:  # fmt: skip
     """Hold line and walks against the human boxes.
 
     Args:
         gaps: of G, that are to be filled.
+        opinions: of walks through them.
         checks: human boxes that were filled over.
         key_track: (K,) sorted by (track, frame).
         key_frame: (K,).
@@ -99,9 +103,20 @@ def weigh(
     course = fuse(checks.gaps, checks.line, own, rate, calibration, of_check, fall_back).take(row)
     fused_iou = overlap(course.xyxy, boxes[checks.key])
     line_iou = overlap(checks.line.xyxy[row], boxes[checks.key])
-    useful = len(row) < _FEWEST or float((fused_iou - line_iou).mean()) >= 0
+    useful = len(row) < _FEWEST or float((1 - fused_iou).mean()) <= _HALVED * float((1 - line_iou).mean())
+    useful = useful and _arrives(gaps, opinions, boxes)
     faith = Faith(line[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF)
     return Evidence(faith, useful, checks.key, course, row, fused_iou, line_iou)
+
+
+def _arrives(gaps: Gaps, opinions: Opinions, boxes: Floats) -> bool:
+    """Whether enough walks of a video come to the human box that they go to."""
+    side, gap = np.nonzero(opinions.walked)
+    if not len(gap):
+        return True
+    key = boxes[np.where(side == 0, gaps.behind[gap], gaps.before[gap])]
+    came = overlap(from_offset(opinions.arrival[side, gap], key), key) * opinions.arrived[side, gap]
+    return float((came > _CAME).mean()) >= _ENOUGH
 
 
 def _squares(offset: Floats) -> Floats:
