@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ def read_field(video: StoredVideo, field: str, info: VideoInfo, drawn: Sequence[
 
 
 def find_targets(
-    boxes: FieldBoxes, said: Constraints, candidates: Candidates, class_names: Sequence[str | None]
+    boxes: FieldBoxes, said: Constraints, candidates: Candidates, class_names: Sequence[str | None], info: VideoInfo
 ) -> Targets:
     """The objects that have human boxes: those of answers, and those of the field, each once.
 
@@ -132,8 +132,11 @@ def find_targets(
         said: what the answers come to.
         candidates: that ``said`` is about.
         class_names: names of their classes.
+        info: of the video; drawn boxes that lie wholly outside its picture are passed over.
     """
     drawn = keyframes_of(said)
+    visible = _is_usable(drawn.frame, drawn.xyxy.astype(np.float64), info)
+    drawn = replace(drawn, track=drawn.track[visible], frame=drawn.frame[visible], xyxy=drawn.xyxy[visible])
     objects = np.unique(drawn.track).tolist()
     owner = _owners(boxes, said, candidates, objects)
     own = (boxes.source == Source.HUMAN) & ~boxes.answered  # those of answers come from the answers

@@ -248,7 +248,7 @@ class _Filler:
             candidates, _ = usable_candidates(video, self._candidates, stored, info, skip_bad=True)
             names = stored.labels  # type: ignore[assignment]
         found = resolve(answers, info, candidates, names)
-        targets = find_targets(boxes, found.constraints, candidates, names)
+        targets = find_targets(boxes, found.constraints, candidates, names, info)
         if not len(targets.keys):
             return None
         lost = [problem.text for problem in found.problems if problem.answer.drawn is not None]
