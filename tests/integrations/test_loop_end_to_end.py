@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from cvat_reviewer import Api
@@ -12,6 +13,21 @@ from cvat_server import CvatServer
 from learning_world import rendered_dataset
 
 FRAMES = 24
+NEW = (4, (3.0, 4.0, 23.0, 44.0))  # frame and box of an object that a person alone sees
+
+
+def followed(tracker, frames, keys, info, candidates=None, settings=None, **rest):
+    """A filling that takes no time: every object stands still from its last box to the end."""
+    import numpy as np
+
+    from spam_plugin.engine.filling import FillReport, Fills
+
+    last = np.flatnonzero(np.append(np.diff(keys.track) != 0, True))
+    rows = [(frame, row) for row in last.tolist() for frame in range(int(keys.frame[row]) + 1, info.num_frames)]
+    frame, row = np.array(sorted(rows), np.int64).reshape(-1, 2).T
+    assert len(list(frames.read([0, 1]))) == 2
+    sure = np.full(len(row), 0.8, np.float32)
+    return Fills(keys.track[row], frame, keys.xyxy[row], sure, np.zeros(len(row), np.uint8)), FillReport()
 
 
 def copied(part, default):
@@ -51,11 +67,14 @@ def test_detect_label_ask_in_cvat_answer_retrain_judge_and_label_with_what_was_p
     from spam_plugin.engine.queries import Budget
     from spam_plugin.integrations.cvat.reviewer import CvatReviewer
     from spam_plugin.integrations.cvat.sync import Link
+    from spam_plugin.integrations.fiftyone_ import propagating
     from spam_plugin.integrations.fiftyone_.answers import AnswerBook
     from spam_plugin.integrations.fiftyone_.ledger import Ledger
     from spam_plugin.integrations.fiftyone_.looping import Work, loop
     from spam_plugin.integrations.fiftyone_.shelf import Shelf
 
+    monkeypatch.setattr(propagating, "fill_gaps", followed)
+    monkeypatch.setattr(propagating, "open_tracker", lambda *named: SimpleNamespace(version="stand-in"))
     judged = []
 
     def lenient(current, new, settings):
@@ -68,12 +87,13 @@ def test_detect_label_ask_in_cvat_answer_retrain_judge_and_label_with_what_was_p
         moved = []
 
         def work_in_cvat(self):
-            """A person corrects one box and says that all is done, whenever the loop waits."""
+            """A person corrects one box, starts a track with another and says that all is done, when the loop waits."""
             job = api.jobs()[0]
             hand = Hand(api, job)
             uid = next(name for name in hand.names() if name)
             frame = min(hand.boxes(uid))
             moved.append((frame, hand.move(uid, frame, dx=7.0, dy=3.0)))
+            hand.draw(next(iter(hand.labels)), {NEW[0]: NEW[1]})
             finish(api)
 
         monkeypatch.setattr(CvatReviewer, "_pause", work_in_cvat)
@@ -85,7 +105,7 @@ def test_detect_label_ask_in_cvat_answer_retrain_judge_and_label_with_what_was_p
             progress=lambda step, share, what: steps.append(step),
         )  # fmt: skip
     order = list(dict.fromkeys(steps))
-    assert order == ["detect", "label", "choose", "ask", "wait", "take", "retrain", "finish"]
+    assert order == ["detect", "fill", "label", "choose", "ask", "wait", "take", "retrain", "finish"]
     assert end.step == DONE
     (report,) = end.reports
     assert report.answers == len(AnswerBook(film, "spam_tracks").all()) > 0
@@ -109,3 +129,12 @@ def test_detect_label_ask_in_cvat_answer_retrain_judge_and_label_with_what_was_p
     drawn = [one for one in film.first().frames[frame + 1].spam_tracks.detections if one.source == "human"]
     (left, top, _, _) = drawn[0].bounding_box
     assert (left * width, top * height) == pytest.approx(box[:2], abs=0.01), "as the person left it"
+
+    new = [
+        (at - 1, one) for at, there in film.first().frames.items() for one in there.spam_tracks.detections
+        if [one.bounding_box[0] * width, one.bounding_box[1] * height] == pytest.approx(NEW[1][:2], abs=0.01)
+    ]  # fmt: skip
+    assert [at for at, _ in new] == list(range(NEW[0], FRAMES)), "the new track was followed"
+    assert len({one.index for _, one in new}) == 1
+    assert [one.source for _, one in new] == ["human"] + ["propagated"] * (FRAMES - NEW[0] - 1)
+    assert [one.confidence for _, one in new[1:]] == pytest.approx([0.8] * (len(new) - 1))
