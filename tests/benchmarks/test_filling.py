@@ -1,5 +1,6 @@
 """What filling is measured on, on worlds small enough to work out by hand."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ sys.path.append(str(BENCHMARKS))
 import filling  # noqa: E402
 from filling_adaptation import BOXES, NOT_ADAPTED, VARIANTS, WHOLE, Row, draw_boxes, report  # noqa: E402
 from filling_csrt import csrt_boxes, kept_file, runs_of  # noqa: E402
-from filling_ways import fill, keyframes_of  # noqa: E402
+from filling_ways import adapted, clip_of, fill, keyframes_of, network_digest  # noqa: E402
 from filling_world import Scene, Score, film, gaps_of, only, overlap, spread, straight  # noqa: E402
 
 from spam_plugin.engine.filling import FillSettings  # noqa: E402
@@ -27,6 +28,11 @@ def squares(frame, speed=1.0):
     """Squares of side 20 that go right."""
     left = speed * np.asarray(frame, float)
     return np.stack([left, 0 * left, left + 20, 0 * left + 20], 1)
+
+
+def tiny_tracker():
+    """One that knows nothing."""
+    return Tracker(TrackerNetwork(TrackerConfig(16, 32, widths=(8, 8, 8), channels=8, hidden=8)), "tiny")
 
 
 def steady(first, last, step, track=0):
@@ -186,9 +192,7 @@ def test_every_variant_changes_settings_that_exist():
 def test_a_kept_answer_is_taken_for_the_same_weights_and_made_anew_for_others(tmp_path):
     scene = scene_with(np.arange(9))
     gaps, kept = scene.gaps(4), tmp_path / "answer.npz"
-    one, two = (
-        Tracker(TrackerNetwork(TrackerConfig(16, 32, widths=(8, 8, 8), channels=8, hidden=8)), "t") for _ in "ab"
-    )
+    one, two = tiny_tracker(), tiny_tracker()
     first = fill(one, scene, gaps, FillSettings(open_frames=0), kept)
     assert (first.how >= 0).all()
     assert np.isfinite(first.xyxy).all()
@@ -213,3 +217,18 @@ def test_the_ablation_reports_every_variant_and_every_number_of_boxes(tmp_path):
     assert [line.split("|")[1].strip() for line in parts[3].splitlines()[2:]] == [str(k) for k in BOXES]
     draw_boxes(tmp_path / "boxes.png", {key: [row] for key in plan}, scenes, 1)
     assert (tmp_path / "boxes.png").stat().st_size > 5000
+
+
+def test_an_adaptation_is_kept_with_what_it_took_and_made_anew_for_another_start(tmp_path):
+    scene = scene_with(np.arange(9))
+    gaps = scene.gaps(4)
+    clip, settings = clip_of(scene, gaps, spread(gaps, 2)), AdaptSettings(steps=1, batch=2, judges=0)
+    assert clip.frame.tolist() == [0, 8]
+    one, two = tiny_tracker(), tiny_tracker()
+    first, said = adapted(one, [clip], settings, tmp_path / "kept.safetensors", "wall")
+    again, once_more = adapted(one, [clip], settings, tmp_path / "kept.safetensors", "wall")
+    assert once_more == json.loads(json.dumps(said))
+    assert network_digest(again) == network_digest(first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.json", "kept.safetensors"]
+    _, other = adapted(two, [clip], settings, tmp_path / "kept.safetensors", "wall")
+    assert other["asked"] != said["asked"]
