@@ -244,7 +244,7 @@ def _followed(
 ) -> tuple[Trail, Journey]:  # fmt: skip
     """What the tracker saw in all gaps, by what it saw before and by following the others."""
     names = [_name(tracker, gap, gaps, keys, settings) for gap in range(len(gaps))] if cache is not None else []
-    new = np.array([cache is None or name not in cache for name in names] or [True] * len(gaps))
+    new = np.array([name not in cache for name in names] if cache is not None else [True] * len(gaps), bool)
     size = (float(info.width), float(info.height))
     trail, journey = follow(tracker, frames, gaps.take(new), keys.frame, keys.xyxy, size, settings, progress)
     if cache is None:
