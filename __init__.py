@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .integrations.cvat.api import register_backend, sync
+    from .integrations.fiftyone_.adapting import adapt
     from .integrations.fiftyone_.api import answer, detect, evaluate, label, queries, simulate
     from .integrations.fiftyone_.learning import retrain
     from .integrations.fiftyone_.propagating import propagate
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "__version__", "answer", "detect", "evaluate", "label", "propagate", "queries", "register_backend", "retrain",
-    "run", "simulate", "sync",
+    "__version__", "adapt", "answer", "detect", "evaluate", "label", "propagate", "queries", "register_backend",
+    "retrain", "run", "simulate", "sync",
 ]  # fmt: skip
 
 _PACKAGE = "spam_plugin"
 _DATASETS, _CVAT = "integrations.fiftyone_.api", "integrations.cvat.api"
 _LAZY = {
-    "answer": _DATASETS, "detect": _DATASETS, "evaluate": _DATASETS, "label": _DATASETS,
+    "adapt": "integrations.fiftyone_.adapting", "answer": _DATASETS, "detect": _DATASETS, "evaluate": _DATASETS,
+    "label": _DATASETS,
     "propagate": "integrations.fiftyone_.propagating", "queries": _DATASETS, "register_backend": _CVAT,
     "retrain": "integrations.fiftyone_.learning", "run": "integrations.looping", "simulate": _DATASETS, "sync": _CVAT,
 }  # fmt: skip
