@@ -258,7 +258,7 @@ def _name(tracker: Tracker, gap: int, gaps: Gaps, keys: Keyframes, settings: Fil
     """What a gap's trail depends on, as a digest."""
     ends = [int(each[gap]) for each in (gaps.before, gaps.behind)]
     boxes = [keys.xyxy[end].astype(np.float32).tobytes() if end >= 0 else b"" for end in ends]
-    said = (tracker.version, int(gaps.track[gap]), int(gaps.first[gap]), int(gaps.last[gap]), boxes, settings.hann,
+    said = (tracker.version, int(gaps.first[gap]), int(gaps.last[gap]), boxes, settings.hann,
             settings.low, settings.bidirectional)  # fmt: skip
     return hashlib.blake2b(repr(said).encode(), digest_size=16).digest()
 
