@@ -135,8 +135,8 @@ def test_between_drawn_boxes_line_and_tracker_count_as_far_as_they_are_to_be_tru
             assert np.abs(tracks.xyxy[row] - true_box(missed, 1, int(tracks.frame[row]))).max() < 1e-3
 
 
-def test_a_candidate_under_a_trusted_box_is_the_object_s(missed) -> None:
-    keys = [drawn(missed, 1, 11)]
+def test_a_candidate_under_a_trusted_box_between_two_of_a_person_is_the_object_s(missed) -> None:
+    keys = [drawn(missed, 1, 11), drawn(missed, 1, 35)]
     said = resolve(keys, missed.info, missed.candidates).constraints
     row = missed.row(1, 30)
     assert said.object_index[row] == -1
@@ -144,6 +144,9 @@ def test_a_candidate_under_a_trusted_box_is_the_object_s(missed) -> None:
     assert sure.object_index[row] == sure.object_index[-1] == said.object_index[-1]
     unsure = with_fills(missed.candidates, said, filled(missed, 1, [30], keys, confidence=SURE - 0.01))
     assert unsure is said  # the candidate is left to the model
+    alone = resolve(keys[:1], missed.info, missed.candidates).constraints
+    beyond = with_fills(missed.candidates, alone, filled(missed, 1, [30], keys[:1]))
+    assert beyond.object_index[row] == -1  # as at open ends
 
 
 def test_no_box_is_filled_over_a_person_s_one_and_a_later_one_ends_what_it_contradicts(missed) -> None:

@@ -12,6 +12,7 @@ import pytest
 from spam_plugin.engine.acquisition import ACQUISITIONS
 from spam_plugin.engine.annotator import SimulatedAnnotator
 from spam_plugin.engine.answers import Answer, Verdict
+from spam_plugin.engine.filling import Fills, Keyframes
 from spam_plugin.engine.metrics import TruthTable
 from spam_plugin.engine.pool import all_queries
 from spam_plugin.engine.queries import Query, Question
@@ -197,3 +198,46 @@ def test_answers_of_a_person_can_be_stored(crowd, look: Callable) -> None:
     said = [answer for query in all_queries(sight.view)[:40] for answer in person.answer(query, sight).answers]
     assert len(said) > 10
     assert [Answer.from_dict(answer.as_dict()).key for answer in said] == [answer.key for answer in said]
+
+
+class Follower:
+    """Follows objects by the truth, moved a little, as far as it is sure; or says that it is not."""
+
+    def __init__(self, truth: TruthTable, confidence: float, noise: float = 0.02) -> None:
+        self.truth, self.confidence, self.calls = truth, confidence, 0
+        self.xyxy = truth.xyxy + np.tile(np.random.default_rng(0).normal(0, noise * 50, (len(truth), 2)), 2)
+
+    def fill(self, key: str, info, keys: Keyframes, candidates) -> Fills:
+        self.calls += 1
+        rows: list[tuple[int, int, int]] = []
+        for track in np.unique(keys.track).tolist():
+            of, at = keys.frame[keys.track == track], keys.xyxy[keys.track == track]
+            here = np.flatnonzero(self.truth.frame == of[0])
+            who = self.truth.track_id[here[np.abs(self.truth.xyxy[here] - at[0]).max(1).argmin()]]
+            low = of[0] if keys.earliest[track] >= 0 else 0
+            high = of[-1] if keys.latest[track] >= 0 else info.num_frames
+            own = np.flatnonzero((self.truth.track_id == who) & ~np.isin(self.truth.frame, of))
+            rows += [(int(self.truth.frame[r]), track, r) for r in own.tolist() if low <= self.truth.frame[r] <= high]
+        frame, track, row = np.array(sorted(rows), np.int64).reshape(-1, 3).T
+        sure = np.full(len(row), self.confidence, np.float32)
+        return Fills(track, frame, self.xyxy[row].astype(np.float32), sure, np.zeros(len(row), np.uint8))
+
+
+def test_good_fills_make_more_of_the_same_clicks_and_bad_ones_that_say_so_change_nothing(
+    model: SpamModel, worlds: Callable
+) -> None:
+    """Half of all boxes are missed, so that labels without a tracker have long holes."""
+    world = worlds(3, num_frames=80, objects=4, miss=0.65, false=1.0, spacing=180.0, noise=4.0)
+    plan = Plan((0.0, 2.0, 5.0))
+
+    def curve(filler=None) -> list[dict[str, float]]:
+        return [dict(point.scores) for point in simulate([video_of(world)], model, plan, filler=filler)]
+
+    good, lost = Follower(world.truth, 0.95), Follower(world.truth, 0.2, noise=3.0)
+    without, with_, harmless = curve(), curve(good), curve(lost)
+    assert good.calls > 2
+    assert with_[0] == without[0] == harmless[0]
+    assert with_[1]["IDF1"] > without[1]["IDF1"]
+    assert with_[-1]["HOTA"] > without[-1]["HOTA"]
+    for a, b in zip(harmless, without, strict=True):
+        assert a == pytest.approx(b, abs=1.0)
