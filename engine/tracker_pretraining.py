@@ -15,6 +15,7 @@ from ..models.fitting import FitSettings, fit
 from ..models.spot import crops, depiction, drawing, losses, model, network, pretraining
 from ..models.spot.losses import overlaps
 from ..models.spot.model import Tracker
+from ..models.spot.network import TrackerNetwork
 from ..models.spot.pretraining import PretrainingConfig, PretrainingTask, found_overlap, held_out_pairs
 from ..models.synthetic import depot, figures, motion, render, scenery, scenes
 
@@ -114,7 +115,8 @@ def code_hash() -> str:
 
 def pretrain_tracker(
     config: PretrainingConfig, settings: FitSettings, folder: Path, target: Path, version: str, command: str,
-    start: str | Path | None = None, films: int = 8, progress: Callable[[int, dict[str, float]], None] | None = None,
+    start: str | Path | TrackerNetwork | None = None, films: int = 8,
+    progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> TrackerRelease:  # fmt: skip
     """Train (or go on), measure, and write weights, record and log.
 
@@ -125,11 +127,11 @@ def pretrain_tracker(
         target: the safetensors file to write; record and log go beside it.
         version: name of the weights.
         command: how the user asked for this, for the record.
-        start: weights to start from instead of nothing.
+        start: weights, or a network, to start from instead of nothing.
         films: rendered films to measure the result on.
         progress: called after every step with its number and losses.
     """
-    begin = Tracker.load(start).network if start else None
+    begin = start if isinstance(start, TrackerNetwork) else Tracker.load(start).network if start else None
     code = _code_of(folder)
     task = PretrainingTask(settings, config, begin)
     result = fit(task, settings, folder, progress)
@@ -140,7 +142,8 @@ def pretrain_tracker(
     content = {
         "version": version, "command": command, "config": asdict(config),
         "settings": asdict(replace(settings, devices="", accelerator="", strategy="")),
-        "start": Path(start).name if start else "", "code_sha256": code, "best_step": result.best_step,
+        "start": Path(start).name if isinstance(start, str | Path) else "", "code_sha256": code,
+        "best_step": result.best_step,
         "pairs": {"overlap": round(float(overlap.mean()), 4), "good": round(float((overlap > 0.5).float().mean()), 4)},
         "films": {"overlap": round(following.overlap, 4), "good": round(following.good, 4), "boxes": following.boxes},
         "parameters": sum(p.numel() for p in tracker.network.parameters()),

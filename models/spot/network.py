@@ -5,13 +5,13 @@ attends to itself (ego-context augment, ECA, section 3.2) and then to the other 
 CFA in which the search asks the template; small heads on every cell. As in SPOT (TIP 2024) a third head says how well
 the box of a cell fits, from features that its loss does not reach back into.
 
-Five things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand how
-like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021); cells hear from
-their neighbours before the heads read them, as the edges of a box are near each other (OSTrack, Ye et al., ECCV 2022,
-has convolutions there, too); the box of a cell is told from the cell's middle and the size that targets have in a search
-crop (reference points of Deformable DETR, Zhu et al., ICLR 2021, section 4); the two opposite class logits are one; and
-groups are normalised instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher and student
-to disagree about.
+Five things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand
+how like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021); cells hear
+from their neighbours before the heads read them, as the edges of a box are near each other (OSTrack, Ye et al., ECCV
+2022, has convolutions there, too); the box of a cell is told from the cell's middle and the size that targets have in a
+search crop (reference points of Deformable DETR, Zhu et al., ICLR 2021, section 4); the two opposite class logits are
+one; and groups are normalised instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher
+and student to disagree about.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class TrackerConfig:
         heads: of an attention.
         hidden: channels between the two layers of a feed-forward network.
         dropout: share of features dropped in training.
+        backbone: empty for our own; else one of ``transformers``, as ``transformers_.described`` tells it. ``widths``
+            and ``blocks`` say nothing then.
 
     Raises:
         InputError: for what makes no network.
@@ -66,6 +68,7 @@ class TrackerConfig:
     heads: int = 4
     hidden: int = 256
     dropout: float = 0.0
+    backbone: str = ""
 
     @classmethod
     def full(cls) -> TrackerConfig:
@@ -157,7 +160,13 @@ class TrackerNetwork(nn.Module):
         super().__init__()
         self.config = config
         c = config.channels
-        self.backbone = Backbone(config.widths, config.blocks, c)
+        self.backbone: nn.Module
+        if config.backbone:
+            from .transformers_ import built
+
+            self.backbone = built(config.backbone, c, STRIDE)
+        else:
+            self.backbone = Backbone(config.widths, config.blocks, c)
         self.match = Match(c, (config.template // STRIDE) ** 2, config.cells)
         self.layers = nn.ModuleList(FusionLayer(config) for _ in range(config.layers))
         self.last = CrossAttention(config)

@@ -192,5 +192,9 @@ def found_overlap(network: TrackerNetwork, pairs: Pairs, batch: int = 32) -> Ten
 @torch.no_grad()
 def average(averaged: TrackerNetwork, network: TrackerNetwork, keep: float) -> None:
     """Move the averaged weights towards those of the network."""
-    for mean, value in zip(averaged.parameters(), network.parameters(), strict=True):  # tensors of the network
-        mean.lerp_(value, 1 - keep)
+    pairs = zip(averaged.state_dict().values(), network.state_dict().values(), strict=True)
+    for mean, value in pairs:  # tensors of the network; a backbone of others may have statistics, and may count
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - keep)
+        else:
+            mean.copy_(value)

@@ -22,6 +22,10 @@ import click
 @click.option("--batch", default=16, show_default=True, help="Pairs that a step sees.")
 @click.option("--learning-rate", default=1e-3, show_default=True, help="Greatest step of the optimiser.")
 @click.option("--start", type=click.Path(path_type=Path), help="Weights to start from instead of nothing.")
+@click.option(
+    "--backbone",
+    help="Folder or hub id of a vision backbone of transformers to train the rest on, in the place of the small one.",
+)
 @click.option("--films", default=8, show_default=True, help="Unseen films to measure the result on.")
 @click.option(
     "--precision",
@@ -38,6 +42,7 @@ def command(
     batch: int,
     learning_rate: float,
     start: Path | None,
+    backbone: str | None,
     films: int,
     precision: str,
     threads: int,
@@ -52,20 +57,26 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ...engine.tracker_pretraining import pretrain_tracker
+    from ...integrations.tracker_backbones import network_on
     from ...models.errors import InputError
     from ...models.fitting import FitSettings
     from ...models.spot.model import Tracker
+    from ...models.spot.network import TrackerConfig
     from ...models.spot.pretraining import PretrainingConfig
 
     if films < 1 or threads < 1:
         raise InputError("--films and --threads must be at least 1")
-    network = {"network": Tracker.load(start).config} if start is not None else {}
-    config = PretrainingConfig(batch=batch, learning_rate=learning_rate, **network)  # type: ignore[arg-type]
+    if start is not None and backbone is not None:
+        raise InputError("--start brings a backbone of its own; leave out --backbone")
+    begin = Tracker.load(start).network if start is not None else network_on(backbone, seed=seed) if backbone else None
+    shape = TrackerConfig() if begin is None else begin.config
+    config = PretrainingConfig(shape, batch=batch, learning_rate=learning_rate)
     settings = FitSettings(steps, seed, validate_every=250, save_every=100, clip=1.0, precision=precision)
     torch.set_num_threads(threads)
     asked = (
         f"spam-plugin pretrain-tracker --out {out.name} --seed {seed} --steps {steps} --batch {batch} "
-        f"--learning-rate {learning_rate:g}{f' --start {start.name}' if start else ''} --films {films} "
+        f"--learning-rate {learning_rate:g}{f' --start {start.name}' if start else ''}"
+        f"{f' --backbone {backbone}' if backbone else ''} --films {films} "
         f"--precision {precision}"
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -76,7 +87,7 @@ def command(
             bar.update(task, completed=done, description=f"training, loss {values.get('total', 0.0):.2f}")
 
         release = pretrain_tracker(
-            config, settings, work or out.with_suffix(""), out, out.stem, asked, start, films, step
+            config, settings, work or out.with_suffix(""), out, out.stem, asked, start or begin, films, step
         )
     found = release.following
     click.echo(
