@@ -4,9 +4,10 @@ r"""What each ingredient of sparse training is worth, and how many boxes an obje
         --json out/filling_adaptation.json --plot docs/images/filling_boxes.png
 
 One dataset of three real sequences and two rendered films is adapted to as a whole, each time with one ingredient less,
-or with fewer boxes of an object; budgets are small. Each adapted tracker follows from each of the person's boxes to the
-next one (one way, without the line), and fills between boxes every 30 frames. The second table also fills from the very
-boxes that adaptation saw and nothing else. Adaptations and answers are kept in ``--keep``; what was cut short goes on.
+or with fewer boxes of an object; budgets are small. Each adapted tracker follows between boxes every 30 frames, from
+both sides and without the line, and fills there with the line as the product does. The second table also fills from the
+very boxes that adaptation saw and nothing else. Adaptations and answers are kept in ``--keep``; what was cut short goes
+on.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without asymmetric augmentation": {"asymmetric": False},
     "without temporal calibration": {"calibration": False},
 }
-FOLLOWING = FillSettings(open_frames=0, bidirectional=False, fall_back=False, snap=False)
+#: Looks where filling looks, so that it costs nothing more.
+FOLLOWING = FillSettings(open_frames=0, fall_back=False)
 FILLING = FillSettings(open_frames=0)
 #: From few boxes everything is reached, however far, and whatever the tracker thinks of it.
 ALONE = FillSettings(max_gap=100_000, open_frames=100_000, least_confidence=0.0)
@@ -54,7 +56,7 @@ class Row:
     """What one adapted tracker reached.
 
     Attributes:
-        following: of each scene, from box to box, one way.
+        following: of each scene, from both sides, without the line.
         filling: of each scene, between boxes every 30 frames.
         alone: of each scene, from the boxes that adaptation saw; None where that was not asked.
         seconds: of processor time of the adaptation.
@@ -215,7 +217,7 @@ def _intro(tracker: Tracker, scenes: Sequence[Scene], args: Namespace) -> str:
     return (
         f"Tracker {tracker.version} ({digest_of(tracker)}). One dataset: {', '.join(shown(s.name) for s in scenes)}; "
         f"{args.steps} steps each, seeds {seeds}. Not more than {len(args.seeds)} training(s) of a row: differences of "
-        "a point may be chance. Following: from each of the person's boxes to the next one, one way, without the line. "
+        "a point may be chance. Following: between the person's boxes, from both sides, without the line. "
         "\\* truth drawn with straight lines between keyframes."
     )
 
