@@ -238,7 +238,7 @@ def _ground(rng: np.random.Generator, films: list[Picture]) -> NDArray[np.uint8]
 
 def _film_pictures(rng: np.random.Generator, films: int) -> list[Picture]:
     """A few frames of rendered films, RGB."""
-    out = []
+    out: list[Picture] = []
     for _ in range(films):
         settings = RenderSettings(
             num_frames=2, width=480, height=270, frame_rate=0.5, scene="road" if rng.random() < 0.3 else "street",

@@ -80,7 +80,7 @@ class TransformersBackbone(nn.Module):
 
     def _fixed_side(self) -> int:
         """Pixels of the only pictures that the backbone takes; 0 if it takes any."""
-        config = self.model.config
+        config: Any = self.model.config
         fixed = getattr(config, "patch_size", None) and not self._any_size and config.model_type not in _ANY_SIZE
         return int(config.image_size) if fixed and isinstance(getattr(config, "image_size", None), int) else 0
 
@@ -108,7 +108,8 @@ def described(model: nn.Module, preparation: Mapping[str, Any]) -> str:
     """
     mean = preparation.get("image_mean") or (0.485, 0.456, 0.406)
     deviation = preparation.get("image_std") or (0.229, 0.224, 0.225)
-    said = {"model": model.config.to_dict(), "mean": list(mean), "deviation": list(deviation)}
+    config: Any = model.config
+    said = {"model": config.to_dict(), "mean": list(mean), "deviation": list(deviation)}
     return json.dumps(said, sort_keys=True, default=str)
 
 
