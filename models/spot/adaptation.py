@@ -39,7 +39,9 @@ _GONE = (
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How the tracker is adapted. The defaults were chosen on rendered films and TUD-Stadtmitte.
+    """How the tracker is adapted.
+
+    The defaults are SPOT's where a training of two minutes allows it, and reasoned where not; none was tuned.
 
     Attributes:
         consistency: the student remembers targets from explored frames, not from the teacher's own anchor.
@@ -74,7 +76,7 @@ class AdaptSettings:
     asymmetric: bool = True
     calibration: bool = True
     steps: int = 240
-    burn_in: float = 0.35
+    burn_in: float = 0.5
     batch: int = 16
     known: float = 0.25
     rivals: float = 0.25
