@@ -223,21 +223,32 @@ class Follower:
         return Fills(track, frame, self.xyxy[row].astype(np.float32), sure, np.zeros(len(row), np.uint8))
 
 
+def swaying(world, who: int) -> SimulatedVideo:
+    """A world whose objects sway up and down, one of them unseen by the detector."""
+    sway = 70 * np.sin(np.arange(world.info.num_frames) / 4.0)
+    seen, columns = world.who != who, world.candidates
+    up = np.array([0.0, 1.0, 0.0, 1.0])
+    candidates = replace(
+        columns, frame=columns.frame[seen], score=columns.score[seen], class_index=columns.class_index[seen],
+        xyxy=(columns.xyxy + sway[columns.frame, None] * up).astype(np.float32)[seen],
+    )  # fmt: skip
+    truth = replace(world.truth, xyxy=world.truth.xyxy + sway[world.truth.frame, None] * up)
+    return SimulatedVideo(world.info.name, world.info, candidates, truth)
+
+
 def test_good_fills_make_more_of_the_same_clicks_and_bad_ones_that_say_so_change_nothing(
     model: SpamModel, worlds: Callable
 ) -> None:
-    """Half of all boxes are missed, so that labels without a tracker have long holes."""
-    world = worlds(3, num_frames=80, objects=4, miss=0.65, false=1.0, spacing=180.0, noise=4.0)
-    plan = Plan((0.0, 2.0, 5.0))
+    video = swaying(worlds(3, num_frames=60, objects=3), 1)
+    plan = Plan((0.0, 2.0, 3.0), rounds_per_percent=2)
 
     def curve(filler=None) -> list[dict[str, float]]:
-        return [dict(point.scores) for point in simulate([video_of(world)], model, plan, filler=filler)]
+        return [dict(point.scores) for point in simulate([video], model, plan, filler=filler)]
 
-    good, lost = Follower(world.truth, 0.95), Follower(world.truth, 0.2, noise=3.0)
+    good, lost = Follower(video.truth, 0.95), Follower(video.truth, 0.2, noise=3.0)
     without, with_, harmless = curve(), curve(good), curve(lost)
-    assert good.calls > 2
+    assert good.calls > 1
     assert with_[0] == without[0] == harmless[0]
-    assert with_[1]["IDF1"] > without[1]["IDF1"]
-    assert with_[-1]["HOTA"] > without[-1]["HOTA"]
-    for a, b in zip(harmless, without, strict=True):
-        assert a == pytest.approx(b, abs=1.0)
+    assert with_[-1]["HOTA"] > without[-1]["HOTA"] + 3
+    assert with_[-1]["IDF1"] > without[-1]["IDF1"]
+    assert harmless == without
