@@ -108,7 +108,7 @@ def fill_gaps(
     fills, contested = _keep_apart(fills, line.xyxy, inner, keys, occupied, settings)
     middle = (fills.xyxy[:, :2] + fills.xyxy[:, 2:]) / 2
     inside = ((middle >= 0) & (middle <= (info.width, info.height))).all(1)
-    good = sights.opinions.seen.any(0) & inside
+    good = np.asarray(sights.opinions.seen.any(0) & inside)
     kept = inner.copy()
     ends = np.flatnonzero(~inner)
     kept[ends] = open_end_stops(

@@ -172,11 +172,11 @@ def fit(samples: Sequence[Sample]) -> Calibration:
         inner = gaps.inner[line.gap]
         course, _ = _fused(sample, usual)
         straight = on_the_line(gaps, line, course)
-        for name, one, rows in (
+        for name, one, wanted in (
             ("inner", course, inner & course.tracked), ("open", course, ~inner & sample.sights.opinions.seen.any(0)),
             ("line", straight, inner),
         ):  # fmt: skip
-            rows = np.flatnonzero(rows & sample.known)
+            rows = np.flatnonzero(wanted & sample.known)
             right = overlap(one.xyxy[rows], sample.truth[rows]) >= RIGHT
             parts[name].append((course_features(gaps, line, one)[rows], right))
     fitted = {}

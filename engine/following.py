@@ -58,7 +58,9 @@ class Reel:
         image = self.kept[frame]
         if image is None or not self.squeeze:
             return image
-        return np.ascontiguousarray(cv2.imdecode(image, cv2.IMREAD_COLOR)[..., ::-1])
+        colour = cv2.imdecode(image, cv2.IMREAD_COLOR)
+        assert colour is not None
+        return np.ascontiguousarray(colour[..., ::-1]).astype(np.uint8, copy=False)
 
     def drop_before(self, frame: int) -> None:
         """Forget the pictures before a frame."""

@@ -82,7 +82,7 @@ def gather(gaps: Gaps, line: Line, trail: Trail, key_xyxy: NDArray[np.floating])
     ends = np.stack([trail.first[:-1], trail.first[1:] - 1])  # rows of the human boxes before and behind
     gone = np.stack([line.frame - gaps.first[line.gap], gaps.last[line.gap] - line.frame]) + 1
     way = np.where(inner[line.gap], gone / (size[line.gap] + 1), 0.0)
-    seen = trail.score[:, row] > 0
+    seen = np.asarray(trail.score[:, row] > 0)
     xyxy = np.where(seen[..., None], trail.xyxy[:, row], line.xyxy).astype(np.float64)
     offset = np.stack([to_offset(each, line.xyxy) for each in xyxy])
 
@@ -96,8 +96,8 @@ def gather(gaps: Gaps, line: Line, trail: Trail, key_xyxy: NDArray[np.floating])
         arrived.append(done)
     walked = inner & np.isfinite(np.stack([trail.xyxy[0, ends[1], 0], trail.xyxy[1, ends[0], 0]]))
     begin, end, done = np.stack(start), np.stack(arrival), np.stack(arrived)
-    astray = ~done | (np.abs(end) > ASTRAY).any(2)
-    strayed = (np.abs(begin) > ASTRAY).any(2)
+    astray = np.asarray(~done | (np.abs(end) > ASTRAY).any(2))
+    strayed = np.asarray((np.abs(begin) > ASTRAY).any(2))
     tame = [np.where(bad[..., None], 0.0, each) for each, bad in ((begin, strayed), (end, astray))]
     drift = (1 - way)[..., None] * tame[0][:, line.gap] + way[..., None] * tame[1][:, line.gap]
     offset = np.where(seen[..., None], offset - drift, 0.0)
@@ -107,7 +107,7 @@ def gather(gaps: Gaps, line: Line, trail: Trail, key_xyxy: NDArray[np.floating])
     gone_off = np.where(astray[:, line.gap], way, way * (1 - way))[..., None] * far[:, line.gap]
     gone_off = gone_off + np.where(strayed[:, line.gap], 1 - way, 0.0)[..., None] * near[:, line.gap]
     bad = np.where(inner, np.where(astray, 2.5, np.minimum(np.abs(end) @ np.array([2.0, 2.0, 1.0, 1.0]), 2.5)), 0.0)
-    both = seen.all(0)
+    both = np.asarray(seen.all(0))
     apart = np.square(offset[0] - offset[1]).reshape(-1, 2, 2).mean(2).sum(1)
     apart = np.where(both, np.log1p(100 * apart), 0.0)
     pixels = np.log(np.sqrt(np.maximum((line.xyxy[:, 2:] - line.xyxy[:, :2]).prod(1), 1.0))) - 4
@@ -206,7 +206,7 @@ def fuse(
         frames = np.stack([line.frame - gaps.first[line.gap], gaps.last[line.gap] - line.frame]) + 1.0
         trust = opinions.seen / frames * np.maximum(opinions.quality, 1e-3)
     share = trust / np.maximum(trust.sum(0), 1e-30)
-    any_seen = opinions.seen.any(0)
+    any_seen = np.asarray(opinions.seen.any(0))
     observed = np.einsum("sr,srd->rd", share, opinions.offset)
     apart = np.square(opinions.offset[0] - opinions.offset[1]).reshape(-1, 2, 2).mean(2)
     noise = np.einsum("sr,srd->rd", share, np.where(opinions.seen[..., None], variance, 0.0))
