@@ -59,7 +59,7 @@ def draw_library(rng: np.random.Generator, objects: int, grounds: int) -> Librar
         views, aspect[number] = _object(rng, films)
         for view, picture in enumerate(views):
             inner = cv2.resize(picture, (_INNER, _INNER), interpolation=cv2.INTER_AREA)
-            framed = cv2.copyMakeBorder(inner, *[MARGIN] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+            framed = cv2.copyMakeBorder(inner, MARGIN, MARGIN, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
             sprites[number, view] = np.clip(framed, 0, 255).transpose(2, 0, 1)
     return Library(sprites, aspect, places)
 
