@@ -36,7 +36,9 @@ AIMS = (("IDF1", 95.0), ("HOTA", 85.0))
 WITH, WITHOUT = "with", "without"
 
 
-def curve_of(sequence: Sequence, tracker: Tracker | None, open_frames: int, budgets: tuple[float, ...]) -> dict:
+def curve_of(
+    sequence: Sequence, tracker: Tracker | None, open_frames: int, rounds: float, budgets: tuple[float, ...]
+) -> dict[str, Any]:
     """The curve of one sequence, with a tracker or without."""
     candidates = with_colours(sequence, sequence.candidates()[0])
     video = SimulatedVideo(sequence.name, sequence.video, candidates, sequence.truth())
@@ -45,13 +47,15 @@ def curve_of(sequence: Sequence, tracker: Tracker | None, open_frames: int, budg
         scene = scene_of(sequence)
         filler = TrackerFiller(tracker, lambda key: scene, FillSettings(open_frames=open_frames))
     begin = time.process_time()
-    points = simulate([video], SpamModel.load(), Plan(budgets, preprocess="mot17"), filler=filler)
+    points = simulate(
+        [video], SpamModel.load(), Plan(budgets, rounds_per_percent=rounds, preprocess="mot17"), filler=filler
+    )
     curve = [point.as_dict() for point in points]
     for point in curve:
         point.pop("videos")
     return {
         "sequence": sequence.name, "set": sequence.set_name, "way": WITHOUT if tracker is None else WITH,
-        "tracker": "" if tracker is None else tracker.version, "open_frames": open_frames, "curve": curve,
+        "tracker": "" if tracker is None else tracker.version, "open_frames": open_frames, "rounds": rounds, "curve": curve,
         "seconds": round(time.process_time() - begin, 1), "looks": 0 if filler is None else filler.looks,
     }  # fmt: skip
 
@@ -60,7 +64,8 @@ def main() -> None:
     """Run what is not kept yet, and report it."""
     parser = command_line(__doc__)
     parser.add_argument("--tracker", metavar="FILE", help="weights; the default ones if left out")
-    parser.add_argument("--open-frames", type=int, default=30, metavar="N", help="beyond the outer boxes of an object")
+    parser.add_argument("--open-frames", type=int, default=15, metavar="N", help="beyond the outer boxes of an object")
+    parser.add_argument("--rounds", type=float, default=2.0, metavar="N", help="of labelling, for a percent of effort")
     parser.add_argument("--budgets", nargs="+", type=float, default=list(BUDGETS), metavar="PERCENT")
     parser.add_argument("--keep", metavar="FILE.jsonl", help="write curves there as they are done, take up those there")
     parser.add_argument("--plot", metavar="FILE.png")
@@ -75,7 +80,9 @@ def main() -> None:
             version = tracker.version if way == WITH else ""
             if any(_is(one, name, way, version, args) for one in kept):
                 continue
-            one = curve_of(found[name], tracker if way == WITH else None, args.open_frames, tuple(args.budgets))
+            one = curve_of(
+                found[name], tracker if way == WITH else None, args.open_frames, args.rounds, tuple(args.budgets)
+            )
             kept.append(one)
             if args.keep:
                 with Path(args.keep).open("a") as file:
@@ -103,7 +110,8 @@ def _is(one: dict, name: str, way: str, version: str, args: Any) -> bool:
     """Whether a kept curve is the one that is asked for."""
     budgets = [point["budget"] for point in one["curve"]]
     same = one["open_frames"] == args.open_frames or way == WITHOUT
-    return (one["sequence"], one["way"], one["tracker"]) == (name, way, version) and same and budgets == args.budgets
+    same &= one["rounds"] == args.rounds and budgets == args.budgets
+    return same and (one["sequence"], one["way"], one["tracker"]) == (name, way, version)
 
 
 def report(names: list[str], curves: dict[tuple[str, str], dict]) -> list[str]:

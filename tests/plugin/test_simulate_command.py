@@ -133,3 +133,12 @@ def test_a_dataset_that_is_not_there_is_named(spam):
     assert code == 2
     assert "there is no dataset 'nowhere-at-all'" in err
     assert not fo.dataset_exists("nowhere-at-all")
+
+
+def test_to_follow_what_was_drawn_the_media_must_be_there(crossing, spam):
+    code, _, err = spam("simulate", crossing.name, "--gt", "ground_truth", "--budgets", "0,1", "--fill")
+    assert code == 2
+    assert "no such file" in err
+    code, _, err = spam("simulate", crossing.name, "--gt", "ground_truth", "--tracker", "t.safetensors")
+    assert code == 2
+    assert "--fill" in err
