@@ -55,8 +55,8 @@ def curve_of(
         point.pop("videos")
     return {
         "sequence": sequence.name, "set": sequence.set_name, "way": WITHOUT if tracker is None else WITH,
-        "tracker": "" if tracker is None else tracker.version, "open_frames": open_frames, "rounds": rounds, "curve": curve,
-        "seconds": round(time.process_time() - begin, 1), "looks": 0 if filler is None else filler.looks,
+        "tracker": "" if tracker is None else tracker.version, "open_frames": open_frames, "rounds": rounds,
+        "curve": curve, "seconds": round(time.process_time() - begin, 1), "looks": 0 if filler is None else filler.looks,
     }  # fmt: skip
 
 
