@@ -96,8 +96,8 @@ def fill_gaps(
         settings.max_gap, settings.fall_back,
     )  # fmt: skip
     course = fuse(gaps, line, sights.opinions, info.frame_rate, calibration, proof.faith, settings.fall_back)
-    if settings.fall_back and not proof.useful:
-        course = on_the_line(gaps, line, course)
+    if settings.fall_back:
+        course = on_the_line(gaps, line, course, ~proof.useful)
     sure = confidence_of(gaps, line, course, calibration)
     inner = gaps.inner[line.gap]
     how = np.where(course.tracked, How.TRACKED, How.INTERPOLATED).astype(np.uint8)

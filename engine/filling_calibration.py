@@ -188,8 +188,8 @@ def fit(samples: Sequence[Sample]) -> Calibration:
     return replace(usual, **fitted)
 
 
-def _fused(sample: Sample, calibration: Calibration) -> tuple[Course, bool]:
-    """The course through a film, and whether human boxes let the tracker be used."""
+def _fused(sample: Sample, calibration: Calibration) -> tuple[Course, NDArray[np.bool_]]:
+    """The course through a film, and in which gaps human boxes let the tracker be used."""
     sights, keys = sample.sights, sample.keys
     proof = weigh(
         sights.gaps, sights.opinions, sights.checks, keys.track, keys.frame, keys.xyxy, sample.rate, calibration,
@@ -237,7 +237,7 @@ def _judge(calibration: Calibration, samples: Sequence[Sample]) -> tuple[Floats,
         gaps, line = sample.sights.gaps, sample.sights.line
         inner = gaps.inner[line.gap]
         course, useful = _fused(sample, calibration)
-        course = course if useful else on_the_line(gaps, line, course)
+        course = on_the_line(gaps, line, course, ~useful)
         features = course_features(gaps, line, course)
         said = np.where(inner & course.tracked, probability(features, calibration.inner), 0.0)
         said = np.where(inner & ~course.tracked, probability(features, calibration.line), said)

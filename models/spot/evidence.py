@@ -15,7 +15,8 @@ _PRIOR_VIDEO = 4.0  # imagined human boxes that say nothing, beside those of a v
 _PRIOR_TRACK = 2.0  # imagined human boxes that say what the video says, beside those of a track
 _EXPECTED = -0.58  # of the logarithm of the mean square of two normal variables of variance 1
 _BELIEF = 0.5  # weight of one human box in the spread of the line's scale
-_CAME, _ENOUGH = 0.5, 0.2  # overlap at the end of a walk, and share of the walks that must have it
+_CAME = 0.5  # overlap at the end of a walk that found its way
+_ENOUGH, _ENOUGH_ALONE = 0.2, 0.6  # share of the walks that must; the second where few boxes were filled over
 # The gaps to be filled are half as long as those that were checked, which favours the line more than the tracker.
 _HALVED = 0.75
 _FEWEST = 4  # human boxes that must be filled over before the tracker is not used at all
@@ -44,7 +45,8 @@ class Evidence:
 
     Attributes:
         faith: in line and walks, by gap.
-        useful: whether fused boxes are nearer to human boxes than the straight line, as far as is known.
+        useful: (G,) whether fused boxes are nearer to human boxes than the straight line, as far as is known: in the
+            video, and by whether a walk through the gap arrived.
         key: (C,) human boxes that were filled over.
         course: (C rows) fused boxes there.
         row: (C,) rows of the line of the checks.
@@ -53,7 +55,7 @@ class Evidence:
     """
 
     faith: Faith
-    useful: bool
+    useful: NDArray[np.bool_]
     key: Ints
     course: Course
     row: Ints
@@ -104,19 +106,23 @@ def weigh(
     fused_iou = overlap(course.xyxy, boxes[checks.key])
     line_iou = overlap(checks.line.xyxy[row], boxes[checks.key])
     useful = len(row) < _FEWEST or float((1 - fused_iou).mean()) <= _HALVED * float((1 - line_iou).mean())
-    useful = useful and _arrives(gaps, opinions, boxes)
+    came = arrivals(gaps, opinions, boxes)
+    walked = np.isfinite(came)
+    least = _ENOUGH if len(row) >= _FEWEST else _ENOUGH_ALONE
+    useful = useful and (not walked.any() or float((came[walked] > _CAME).mean()) >= least)
     faith = Faith(line[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF)
-    return Evidence(faith, useful, checks.key, course, row, fused_iou, line_iou)
+    # A walk that found its way vouches for its gap; open ends have no line to go back to.
+    vouched = useful & np.asarray((came > _CAME).any(0)) | ~gaps.inner
+    return Evidence(faith, vouched, checks.key, course, row, fused_iou, line_iou)
 
 
-def _arrives(gaps: Gaps, opinions: Opinions, boxes: Floats) -> bool:
-    """Whether enough walks of a video come to the human box that they go to."""
+def arrivals(gaps: Gaps, opinions: Opinions, key_xyxy: NDArray[np.floating]) -> Floats:
+    """(2, G) overlap of walks with the human box that they go to, 0 for lost ones; NaN where nobody goes to one."""
+    boxes, out = np.asarray(key_xyxy, np.float64), np.full(opinions.walked.shape, np.nan)
     side, gap = np.nonzero(opinions.walked)
-    if not len(gap):
-        return True
     key = boxes[np.where(side == 0, gaps.behind[gap], gaps.before[gap])]
-    came = overlap(from_offset(opinions.arrival[side, gap], key), key) * opinions.arrived[side, gap]
-    return float((came > _CAME).mean()) >= _ENOUGH
+    out[side, gap] = overlap(from_offset(opinions.arrival[side, gap], key), key) * opinions.arrived[side, gap]
+    return out
 
 
 def _squares(offset: Floats) -> Floats:

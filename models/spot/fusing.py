@@ -232,9 +232,9 @@ def fuse(
     )  # fmt: skip
 
 
-def on_the_line(gaps: Gaps, line: Line, course: Course) -> Course:
-    """The course with the straight line in gaps between two boxes."""
-    inner = gaps.inner[line.gap]
+def on_the_line(gaps: Gaps, line: Line, course: Course, which: NDArray[np.bool_] | None = None) -> Course:
+    """The course with the straight line in gaps between two boxes: in those of ``which`` (G,), or in all."""
+    inner = (gaps.inner if which is None else gaps.inner & which)[line.gap]
     return replace(
         course,
         xyxy=np.where(inner[:, None], line.xyxy, course.xyxy),

@@ -15,7 +15,7 @@ def test_what_is_learned_on_films_makes_a_calibration_and_is_judged_on_other_fil
     assert found != Calibration()
     assert Calibration.read(found.plain()) == found
     assert report.boxes > 20
-    assert report.fused_iou > report.line_iou - 0.03
+    assert report.fused_iou > report.line_iou - 0.05
     assert 0 <= report.error <= 1
 
 

@@ -107,7 +107,7 @@ def test_smooth_observations_are_followed_and_scatter_is_not() -> None:
     one = bow.copy()
     one[14] += 3.0  # a single outlier
     robust, _, _ = bridge(gap, one, noise, usual, spread)
-    assert np.abs(robust - bow).max() < 0.12
+    assert np.abs(robust - bow).max() < 0.3  # of 3
 
 
 def test_what_one_gap_gets_does_not_depend_on_the_others() -> None:
