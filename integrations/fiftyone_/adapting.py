@@ -129,7 +129,7 @@ def _read(
         read = read_boxes(video, candidates, info.width, info.height)
         stored, _ = usable_candidates(video, candidates, read, info, skip_bad=True)
         names = read.labels  # type: ignore[assignment]
-    keys = find_targets(boxes, resolve(answers, info, stored, names).constraints, stored, names).keys
+    keys = find_targets(boxes, resolve(answers, info, stored, names).constraints, stored, names, info).keys
     labels = None
     if self_training and not len(keys) and there:
         labels = _labels(video, out, info)
