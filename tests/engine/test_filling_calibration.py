@@ -19,7 +19,7 @@ def test_what_is_learned_on_films_makes_a_calibration_and_is_judged_on_other_fil
     assert 0 <= report.error <= 1
 
 
-def test_films_and_human_boxes_are_the_same_again_and_boxes_end_every_track() -> None:
+def test_films_and_human_boxes_are_the_same_again_and_every_other_track_has_open_ends() -> None:
     settings = film_settings(2, 12)[0]
     one, two = shoot(settings, 770_000), shoot(settings, 770_000)
     assert all((a == b).all() for a, b in zip(one.images, two.images, strict=True))
@@ -27,7 +27,11 @@ def test_films_and_human_boxes_are_the_same_again_and_boxes_end_every_track() ->
     for track in np.unique(one.truth.track):
         frames = one.truth.frame[one.truth.track == track]
         drawn = keys.frame[keys.track == track]
-        assert (drawn[0], drawn[-1]) == (frames.min(), frames.max())
+        assert len(drawn)
+        if track % 2 == 0:
+            assert (drawn[0], drawn[-1]) == (frames.min(), frames.max())
+        elif len(frames) > 3:
+            assert frames.min() < drawn[0] <= drawn[-1] < frames.max()
 
 
 @pytest.mark.parametrize("count", [1, 12])
