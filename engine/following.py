@@ -22,6 +22,7 @@ from scipy.ndimage import gaussian_filter
 from ..models.spot.following import Trail, Walks, plan_walks, walk_on
 from ..models.spot.gaps import Gaps
 from ..models.spot.model import Tracker
+from ..models.spot.network import Templates
 
 if TYPE_CHECKING:
     from .fills import FillSettings, Frames
@@ -198,14 +199,13 @@ def _read(frames: Frames, wanted: list[int], reel: Reel, journey: Journey, watch
             journey.unreadable.append(frame)
 
 
-def _no_templates(tracker: Tracker, count: int) -> torch.Tensor:
+def _no_templates(tracker: Tracker, count: int) -> Templates:
     blank = torch.zeros(8, 8, 3, dtype=torch.uint8)
-    one = tracker.remember(blank, torch.tensor([[1.0, 1.0, 7.0, 7.0]])).tokens
-    return torch.zeros(count, *one.shape[1:], dtype=one.dtype, device=one.device)
+    return tracker.remember(blank, torch.tensor([[1.0, 1.0, 7.0, 7.0]])).blank(count)
 
 
 def _remember(
-    tracker: Tracker, reel: Reel, key_frame: Ints, boxes: NDArray[np.float64], used: Ints, templates: torch.Tensor,
+    tracker: Tracker, reel: Reel, key_frame: Ints, boxes: NDArray[np.float64], used: Ints, templates: Templates,
     known: NDArray[np.bool_], batch: int,
 ) -> None:  # fmt: skip
     """Fill in what human boxes show; of those in frames that cannot be read nothing is known."""
@@ -215,8 +215,8 @@ def _remember(
             continue
         rows = used[key_frame[used] == frame]
         picture = torch.from_numpy(np.ascontiguousarray(image))
-        tokens = tracker.remember(picture, torch.from_numpy(boxes[rows]).float(), batch).tokens
-        templates[torch.from_numpy(rows).to(templates.device)] = tokens
+        shown = tracker.remember(picture, torch.from_numpy(boxes[rows]).float(), batch)
+        templates.put(torch.from_numpy(rows).to(templates.tokens.device), shown)
         known[rows] = True
 
 

@@ -26,7 +26,7 @@ from .crops import to_crop, to_image, windows_around
 from .exploring import Exploration, Proposals
 from .judging import follow, look, sound
 from .lessons import AdaptClip, Footage, Keys, Rivals, find_rivals, hold_out, join, places_of
-from .losses import clipped, tracking_loss
+from .losses import believed_sides, clipped, tracking_loss
 from .model import Tracker
 from .network import TrackerNetwork
 
@@ -262,7 +262,7 @@ class AdaptTask(FitTask):
         search = self._footage.crops(clip, frame, windows, config.search)
         template = self._remembered[self._row[found.track, found.anchor]]
         hann = self.settings.hann if self.settings.calibration else 0.0
-        box, _, quality = look(self.teacher, template, search, hann)
+        box, _, quality = look(self.teacher, template, search, found.around, hann)
         return sound(to_image(box, windows)), quality, windows
 
     @property
@@ -279,7 +279,8 @@ class AdaptTask(FitTask):
 
     def loss(self, batch: Pairs) -> tuple[Tensor, dict[str, float]]:
         """The tracking loss of all pairs; the head of quality learns from known boxes alone."""
-        said = self.network(self.network.encode(batch.template), batch.search)
+        sides = believed_sides(batch.xyxy, self.network.config.search_factor)
+        said = self.network(self.network.encode(batch.template), batch.search, sides)
         losses = tracking_loss(said, batch.xyxy, batch.weight, batch.quality, batch.present)
         logged = {name: float(getattr(losses, name).detach()) for name in ("score", "l1", "giou", "quality")}
         if bool((batch.quality == 0).any()):

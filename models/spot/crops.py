@@ -47,6 +47,23 @@ def windows_around(xyxy: Tensor, factor: float) -> Tensor:
     return torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, (sides + context).prod(1, keepdim=True).sqrt().ceil()], 1)
 
 
+def usual_sides(xyxy: Tensor, factor: float) -> Tensor:
+    """Sides of boxes in shares of windows that are cut around them: what shape a target has, whatever its size.
+
+    Args:
+        xyxy: (N, 4) floating, any unit; what has no area is taken for a square.
+        factor: context, see the module.
+
+    Returns:
+        (N, 2) float32, width and height.
+    """
+    sides = xyxy[:, 2:].float() - xyxy[:, :2].float()
+    solid = (sides > 0).all(1, keepdim=True) & sides.isfinite().all(1, keepdim=True)
+    sides = torch.where(solid, sides, 1.0)
+    context = (factor - 1) * sides.mean(1, keepdim=True)
+    return sides / (sides + context).prod(1, keepdim=True).sqrt()
+
+
 @torch.no_grad()
 def cut(image: Tensor, windows: Tensor, size: int) -> Tensor:
     """Crops of one picture: all windows are one sampling, on the device where the picture lies.

@@ -122,8 +122,8 @@ def join(trails: list[Trail]) -> Trail:
 
 def walk_on(
     tracker: Tracker, image: NDArray[np.uint8] | None, frame: int, walks: Walks, which: Ints, trail: Trail,
-    templates: Tensor, known: NDArray[np.bool_], key_xyxy: Floats, size: tuple[float, float], hann: float, low: float,
-    batch: int,
+    templates: Templates, known: NDArray[np.bool_], key_xyxy: Floats, size: tuple[float, float], hann: float,
+    low: float, batch: int,
 ) -> int:  # fmt: skip
     """Take some walks through one frame, and note in the trail what they see.
 
@@ -134,7 +134,7 @@ def walk_on(
         walks: all.
         which: (n,) rows of those that come through the frame; all in the same direction, none twice.
         trail: to write to; holds the frame before, in the direction of the walk.
-        templates: (K, M, C), what the human boxes show.
+        templates: K, what the human boxes show.
         known: (K,) bool, whether that is known; walks between boxes that are both unknown see nothing.
         key_xyxy: (K, 4) of the human boxes.
         size: of the picture, width and height.
@@ -199,11 +199,11 @@ def _expect(walks: Walks, which: Ints, frame: int, trail: Trail, key_xyxy: Float
 
 
 def _look(
-    tracker: Tracker, picture: Tensor, templates: Tensor, told: Ints, around: Floats, hann: float, batch: int
+    tracker: Tracker, picture: Tensor, templates: Templates, told: Ints, around: Floats, hann: float, batch: int
 ) -> tuple[Floats, Floats, Floats]:
     """Boxes (n, 4), scores (n,) and expected overlaps (n,)."""
-    index = torch.from_numpy(told).to(templates.device)
-    seen = tracker.look(Templates(templates[index]), picture, torch.from_numpy(around).float(), hann, batch)
+    index = torch.from_numpy(told).to(templates.tokens.device)
+    seen = tracker.look(templates.take(index), picture, torch.from_numpy(around).float(), hann, batch)
     xyxy, score, quality = (each.numpy().astype(np.float64) for each in (seen.xyxy, seen.score, seen.quality))
     good = np.isfinite(xyxy).all(1) & np.isfinite(score) & np.isfinite(quality)
     xyxy = np.where(good[:, None], xyxy, around)

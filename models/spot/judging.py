@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .crops import to_image, windows_around
+from .crops import to_image, usual_sides, windows_around
 from .lessons import Footage, Keys
 from .losses import overlaps
 from .model import HANN, chosen, hann_window
@@ -15,10 +15,21 @@ _LEAST_SIDE = 4.0  # pixels, below which nothing is followed
 
 
 @torch.no_grad()
-def look(network: TrackerNetwork, template: Tensor, search: Tensor, hann: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What a network in evaluation mode says of pairs of crops, as ``model.chosen``; on the CPU."""
+def look(
+    network: TrackerNetwork, template: Tensor, search: Tensor, around: Tensor, hann: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a network in evaluation mode says of pairs of crops, as ``model.chosen``; on the CPU.
+
+    Args:
+        network: in evaluation mode.
+        template: (N, 3, t, t) crops.
+        search: (N, 3, s, s) crops.
+        around: (N, 4) boxes that the search crops were cut around.
+        hann: share of the window that prefers the middle.
+    """
     device = next(network.parameters()).device
-    said = network(network.encode(template.to(device)), search.to(device))
+    sides = usual_sides(around, network.config.search_factor).to(device)
+    said = network(network.encode(template.to(device)), search.to(device), sides)
     box, score, quality = chosen(said, hann_window(network.config.cells).to(device), hann)
     return box.cpu(), score.cpu(), quality.cpu()
 
@@ -67,6 +78,6 @@ def follow(
         on = at < length
         windows = windows_around(xyxy[on], config.search_factor)
         search = footage.crops(targets.clip[on], path[on, at], windows, config.search)
-        box, _, _ = look(network, template[on], search, hann)
+        box, _, _ = look(network, template[on], search, xyxy[on], hann)
         xyxy[on] = sound(to_image(box, windows))
     return overlaps(xyxy, targets.xyxy)[0]

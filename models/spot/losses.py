@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
-from .crops import as_cxcywh, as_xyxy
+from .crops import as_cxcywh, as_xyxy, usual_sides
 from .network import Prediction
 
 #: Share of the crop's side that the ring around a target is wide: 3 of 32 cells.
@@ -74,6 +74,18 @@ class Losses:
     giou: Tensor
     quality: Tensor
     total: Tensor
+
+
+def believed_sides(xyxy: Tensor, factor: float, spread: float = 0.1) -> Tensor:
+    """Shapes of true boxes (B, 4) as something that is about right would tell them: what training gives the network.
+
+    The size is not told. ``spread`` is that of the logarithm of the sides; torch's own random numbers decide.
+
+    Returns:
+        (B, 2) float32, as ``crops.usual_sides``.
+    """
+    middle, sides = as_cxcywh(xyxy.float()).split(2, 1)
+    return usual_sides(as_xyxy(torch.cat([middle, sides * (spread * torch.randn_like(sides)).exp()], 1)), factor)
 
 
 def tracking_loss(

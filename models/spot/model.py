@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,11 +14,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from ..errors import InputError, MissingError
-from .crops import as_xyxy, cut, to_image, windows_around
+from .crops import as_xyxy, cut, to_image, usual_sides, windows_around
+from .likeness import SIZES, likeness
 from .network import Prediction, Templates, TrackerConfig, TrackerNetwork
 from .weights_file import DEFAULT_WEIGHTS
+
+#: Share of what pixels say in the choice of a place, beside network and Hann window.
+WEIGHT_OF_LIKENESS = 0.5
+
+#: Correlations up to which the network alone says what the box is, and from which pixels alone do.
+UNLIKE, ALIKE = 0.3, 0.6
 
 #: Share of the Hann window in the choice of a cell, as in TransT's tracker.
 HANN = 0.49
@@ -126,11 +135,14 @@ class Tracker:
         windows = windows_around(xyxy.to(self.device), self.config.template_factor)
 
         def encode(part: slice) -> tuple[Tensor, ...]:
-            return (self.network.encode(cut(image, windows[part], self.config.template)).tokens.float(),)
+            crops = cut(image, windows[part], self.config.template)
+            return self.network.encode(crops).tokens.float(), crops
 
-        cells = (self.config.template // 8) ** 2
-        (tokens,) = self._in_parts(encode, len(windows), batch, ((cells, self.config.channels),))
-        return Templates(tokens)
+        size = self.config.template
+        shapes: tuple[tuple[int, ...], ...] = (((size // 8) ** 2, self.config.channels), (3, size, size))
+        tokens, pixels = self._in_parts(encode, len(windows), batch, shapes)
+        sides = usual_sides(xyxy.to(self.device), self.config.template_factor)
+        return Templates(tokens, pixels.round().to(torch.uint8), sides)
 
     @torch.inference_mode()
     def look(
@@ -142,7 +154,7 @@ class Tracker:
             templates: N of them, as ``remember`` gives them.
             image: (H, W, 3) uint8, RGB.
             around_xyxy: (N, 4) floating, pixels: where a target was, or is believed to be. Its size sets how much of
-                the picture is searched.
+                the picture is searched, its shape what boxes start from.
             hann: share, 0 to 1, of a window that prefers the middle of what is searched in the choice of a cell.
             batch: targets at a time; fewer if a GPU's memory is short. Says nothing about what comes out.
 
@@ -153,12 +165,19 @@ class Tracker:
             raise InputError(f"{len(templates)} templates for {len(around_xyxy)} places to look at; each has one")
         image = image.to(self.device)
         windows = windows_around(around_xyxy.to(self.device), self.config.search_factor)
+        sides = usual_sides(around_xyxy.to(self.device), self.config.search_factor)
         prior = hann_window(self.config.cells).to(self.device)
+        index = torch.arange(len(templates), device=self.device)
 
         def search(part: slice) -> tuple[Tensor, ...]:
             crops = cut(image, windows[part], self.config.search)
-            found = self.network(Templates(templates.tokens[part]), crops)
-            boxes, score, quality = chosen(found, prior, hann)
+            told = templates.take(index[part])
+            found = self.network(told, crops, sides[part])
+            if told.pixels is None or told.sides is None:
+                boxes, score, quality = chosen(found, prior, hann)
+            else:
+                like = likeness(told.pixels.float(), told.sides, crops, sides[part])
+                boxes, score, quality = agreed(found, prior, hann, like, sides[part])
             return to_image(boxes, windows[part]), score, quality
 
         xyxy, score, quality = self._in_parts(search, len(windows), batch, ((4,), (), ()))
@@ -199,6 +218,48 @@ def chosen(found: Prediction, prior: Tensor, hann: float) -> tuple[Tensor, Tenso
     cell = ((1 - hann) * score + hann * prior).argmax(1, keepdim=True)
     boxes = found.cxcywh.float().gather(1, cell[..., None].expand(-1, -1, 4))[:, 0]
     return as_xyxy(boxes), score.gather(1, cell)[:, 0], found.quality.float().gather(1, cell)[:, 0]
+
+
+def agreed(found: Prediction, prior: Tensor, hann: float, like: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The box of each search crop that network and pixels (``likeness``) agree on best.
+
+    Args:
+        found: of B crops with L cells.
+        prior: (L,), as ``hann_window`` gives it.
+        hann: share of it in the choice, 0 to 1.
+        like: (B, S, s, s), how like every pixel is.
+        sides: (B, 2) that targets are believed to have, in shares of the crop.
+
+    Returns:
+        As ``chosen``.
+    """
+    size, cells = like.shape[2], math.isqrt(found.logits.shape[1])
+    score = found.logits.float().sigmoid()
+    coarse = ((1 - hann) * score + hann * prior).unflatten(1, (cells, cells))[:, None]
+    whole = functional.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False)
+    total = WEIGHT_OF_LIKENESS * like + (1 - WEIGHT_OF_LIKENESS) * whole
+    place = total.flatten(1).argmax(1)  # (B,) over sizes, rows and columns
+    each, y, x = place // size**2, place // size % size, place % size
+    rows = torch.arange(len(place), device=place.device)
+    peak = like[rows, each, y, x]
+    middle = torch.stack([x, y], 1).float()
+    shift = torch.stack([_summit(like, rows, each, y, x, 0, 1), _summit(like, rows, each, y, x, 1, 0)], 1)
+    fine = torch.cat([(middle + shift + 0.5) / size, sides * sides.new_tensor(SIZES)[each][:, None]], 1)
+    cell = (y * cells // size) * cells + x * cells // size
+    rough = found.cxcywh.float()[rows, cell]
+    known, expected = score[rows, cell], found.quality.float()[rows, cell]
+    trust = ((peak - UNLIKE) / (ALIKE - UNLIKE)).clamp(0, 1)[:, None]
+    return as_xyxy(trust * fine + (1 - trust) * rough), known, (expected + peak.clamp(0, 1)) / 2
+
+
+def _summit(like: Tensor, rows: Tensor, each: Tensor, y: Tensor, x: Tensor, down: int, right: int) -> Tensor:
+    """(B,) where between pixels the peak is, along one axis: the top of the parabola through three of them."""
+    size = like.shape[2]
+    here = like[rows, each, y, x]
+    one = like[rows, each, (y - down).clamp_min(0), (x - right).clamp_min(0)]
+    two = like[rows, each, (y + down).clamp_max(size - 1), (x + right).clamp_max(size - 1)]
+    bend = 2 * here - one - two
+    return torch.where(bend > 1e-4, (two - one) / (2 * bend.clamp_min(1e-4)), 0.0).clamp(-0.5, 0.5)
 
 
 def hann_window(cells: int) -> Tensor:

@@ -8,10 +8,10 @@ the box of a cell fits, from features that its loss does not reach back into.
 Five things differ, so that a network that starts from nothing learns from little: search tokens are told beforehand
 how like they are to each cell of the template (pixel-wise correlation; Alpha-Refine, Yan et al., CVPR 2021); cells hear
 from their neighbours before the heads read them, as the edges of a box are near each other (OSTrack, Ye et al., ECCV
-2022, has convolutions there, too); the box of a cell is told from the cell's middle and the size that targets have in a
-search crop (reference points of Deformable DETR, Zhu et al., ICLR 2021, section 4); the two opposite class logits are
-one; and groups are normalised instead of batches (Wu and He, ECCV 2018), so that there are no statistics for teacher
-and student to disagree about.
+2022, has convolutions there, too); the box of a cell is told from the cell's middle and the shape that the target is
+believed to have (reference points of Deformable DETR, Zhu et al., ICLR 2021, section 4); the two opposite class logits
+are one; and groups are normalised instead of batches (Wu and He, ECCV 2018), so that there are no statistics for
+teacher and student to disagree about.
 """
 
 from __future__ import annotations
@@ -116,16 +116,37 @@ class Templates:
 
     Attributes:
         tokens: (T, M, C) float, M cells of the template crop.
+        pixels: (T, 3, t, t) uint8, the crop itself, and
+        sides: (T, 2) float, of the target in shares of it, for ``likeness``; None if nothing is to be compared.
     """
 
     tokens: Tensor
+    pixels: Tensor | None = None
+    sides: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def take(self, index: Tensor) -> Templates:
         """Those of an index (B,) int64, or of a mask (T,) bool; one target may be taken many times."""
-        return Templates(self.tokens[index])
+        rest = (None if each is None else each[index] for each in (self.pixels, self.sides))
+        return Templates(self.tokens[index], *rest)
+
+    def put(self, index: Tensor, others: Templates) -> None:
+        """Have those of an index (B,) int64 be what B others are, in place."""
+        for name in ("tokens", "pixels", "sides"):
+            column, other = getattr(self, name), getattr(others, name)
+            if column is not None and other is not None:
+                column[index] = other
+
+    def blank(self, count: int) -> Templates:
+        """So many of the same kind, of nothing."""
+        tokens, pixels, sides = (
+            None if each is None else each.new_zeros((count, *each.shape[1:]))
+            for each in (self.tokens, self.pixels, self.sides)
+        )
+        assert tokens is not None
+        return Templates(tokens, pixels, sides)
 
 
 @dataclass(frozen=True)
@@ -199,12 +220,14 @@ class TrackerNetwork(nn.Module):
         first: FusionLayer = self.layers[0]  # type: ignore[assignment]
         return Templates(first.own_template(tokens, self.template_places))
 
-    def forward(self, templates: Templates, search: Tensor) -> Prediction:
+    def forward(self, templates: Templates, search: Tensor, sides: Tensor | None = None) -> Prediction:
         """Where the targets are in their search crops.
 
         Args:
             templates: B of them, as ``encode`` gives them.
             search: (B, 3, s, s) float, RGB in 0 to 255.
+            sides: (B, 2) float in (0, 1), what shape the targets are believed to have (``crops.usual_sides``): boxes
+                start from it. None for squares.
 
         Raises:
             InputError: for crops of another shape, or not one template for each.
@@ -218,9 +241,20 @@ class TrackerNetwork(nn.Module):
         for number, layer in enumerate(self.layers):
             here, there = layer(here, there, at, to, encoded=number == 0)
         here = self.near(self.last(here, there, at, to))
-        box = (self.box(here).float() + self.references).sigmoid()  # half precision would be half a pixel off
+        box = (
+            self.box(here).float() + self._references(len(search), sides)
+        ).sigmoid()  # half precision would be half a pixel off
         quality = self.quality(here.detach()).float().sigmoid()
         return Prediction(self.score(here)[..., 0], box, quality[..., 0])
+
+    def _references(self, count: int, sides: Tensor | None) -> Tensor:
+        """(B, L, 4) logits of the boxes that cells start from, or one for all."""
+        if sides is None:
+            return self.references
+        if sides.shape != (count, 2):
+            raise InputError(f"sides have shape {tuple(sides.shape)}; expected ({count}, 2), a shape for each target")
+        shape = sides.float().clamp(0.01, 0.99).logit()[:, None].expand(-1, self.references.shape[0], -1)
+        return torch.cat([self.references[None, :, :2].expand(count, -1, -1), shape], 2)
 
     @staticmethod
     def _check(what: str, crops: Tensor, size: int) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..fitting import FitSettings, FitTask
+from .crops import usual_sides
 from .depiction import Library, draw_library
 from .drawing import Jitter, Pairs, draw_pairs
-from .losses import LossWeights, clipped, overlaps, tracking_loss
+from .losses import LossWeights, believed_sides, clipped, overlaps, tracking_loss
 from .model import chosen, hann_window
 from .network import TrackerConfig, TrackerNetwork
 
@@ -114,7 +115,8 @@ class PretrainingTask(FitTask):
         template, search = (
             each.contiguous(memory_format=torch.channels_last) for each in (batch.template, batch.search)
         )
-        found = self.network(self.network.encode(template), search)
+        sides = believed_sides(batch.xyxy, self.network.config.search_factor)
+        found = self.network(self.network.encode(template), search, sides)
         costs = tracking_loss(found, batch.xyxy, present=batch.present, weights=self._config.weights)
         numbers = {key: float(getattr(costs, key).detach()) for key in ("score", "l1", "giou", "quality", "total")}
         return costs.total, numbers
@@ -182,7 +184,8 @@ def found_overlap(network: TrackerNetwork, pairs: Pairs, batch: int = 32) -> Ten
     parts = []
     for first in range(0, len(pairs), batch):  # batches
         rows = slice(first, first + batch)
-        found = network(network.encode(pairs.template[rows]), pairs.search[rows])
+        sides = usual_sides(pairs.xyxy[rows], network.config.search_factor)
+        found = network(network.encode(pairs.template[rows]), pairs.search[rows], sides)
         boxes, _, _ = chosen(found, prior, 0.0)
         truth, _ = clipped(pairs.xyxy[rows])
         parts.append(overlaps(clipped(boxes)[0], truth)[0])

@@ -11,7 +11,7 @@ import torch
 from spam_plugin.models.errors import InputError
 from spam_plugin.models.spot.crops import as_xyxy, cut, to_crop, to_image, windows_around
 from spam_plugin.models.spot.losses import overlaps, tracking_loss
-from spam_plugin.models.spot.network import Prediction, TrackerConfig, TrackerNetwork, sine_places
+from spam_plugin.models.spot.network import Prediction, Templates, TrackerConfig, TrackerNetwork, sine_places
 
 SMALL = TrackerConfig(32, 64, widths=(8, 16, 16), channels=32, layers=2, heads=2, hidden=32)
 
@@ -139,6 +139,7 @@ def test_every_cell_has_a_place_of_its_own_and_neighbours_are_alike() -> None:
 
 def test_the_loss_reaches_every_weight_and_that_of_quality_only_its_head() -> None:
     net = network().train()
+    torch.nn.init.normal_(net.near.write.weight)  # zero at first, so nothing before it would feel anything yet
     losses = tracking_loss(net(net.encode(crops(2, 32)), crops(2, 64)), torch.tensor([[0.2, 0.3, 0.5, 0.6]] * 2))
     losses.quality.backward(retain_graph=True)
     touched = {name.split(".")[0] for name, each in net.named_parameters() if each.grad is not None}
@@ -245,3 +246,25 @@ def test_it_learns_to_follow_the_template_and_not_the_other_target_beside_it() -
     iou = overlaps(found, truth)[0]
     assert iou.mean() > 0.7
     assert (iou > 0.5).float().mean() > 0.9  # half of it if the template were ignored
+
+
+def test_boxes_start_from_the_shape_that_a_target_is_believed_to_have() -> None:
+    net = network()
+    sides = torch.tensor([[0.1, 0.4], [0.5, 0.2]])
+    templates, search = net.encode(crops(2, 32)), crops(2, 64)
+    found, square = (net(templates, search, each).cxcywh.logit() for each in (sides, None))
+    moved = (sides.logit() - torch.tensor(0.25).logit())[:, None].expand(-1, found.shape[1], -1)
+    assert torch.allclose(found[..., 2:] - square[..., 2:], moved, atol=1e-3)
+    assert torch.allclose(found[..., :2], square[..., :2], atol=1e-5)
+    with pytest.raises(InputError, match="a shape for each target"):
+        net(net.encode(crops(2, 32)), crops(2, 64), sides[:1])
+
+
+def test_templates_are_taken_and_put_with_their_pixels() -> None:
+    whole = Templates(torch.rand(3, 4, 8), torch.randint(0, 255, (3, 3, 8, 8), dtype=torch.uint8), torch.rand(3, 2))
+    kept = whole.blank(5)
+    kept.put(torch.tensor([4, 0, 2]), whole)
+    again = kept.take(torch.tensor([4, 0, 2]))
+    assert all(torch.equal(getattr(again, each), getattr(whole, each)) for each in ("tokens", "pixels", "sides"))
+    assert kept.pixels is not None
+    assert not kept.pixels[1].any()
