@@ -260,9 +260,10 @@ class AdaptTask(FitTask):
         windows = windows_around(found.around, config.search_factor)
         frame = self.exploration.frame[found.track, found.unlabelled]
         search = self._footage.crops(clip, frame, windows, config.search)
-        template = self._remembered[self._row[found.track, found.anchor]]
+        row = self._row[found.track, found.anchor]
+        template = self._remembered[row]
         hann = self.settings.hann if self.settings.calibration else 0.0
-        box, _, quality = look(self.teacher, template, search, found.around, hann)
+        box, _, quality = look(self.teacher, template, self.keys.xyxy[row], search, found.around, hann)
         return sound(to_image(box, windows)), quality, windows
 
     @property

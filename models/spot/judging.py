@@ -7,8 +7,9 @@ from torch import Tensor
 
 from .crops import to_image, usual_sides, windows_around
 from .lessons import Footage, Keys
+from .likeness import likeness
 from .losses import overlaps
-from .model import HANN, chosen, hann_window
+from .model import HANN, agreed, hann_window
 from .network import TrackerNetwork
 
 _LEAST_SIDE = 4.0  # pixels, below which nothing is followed
@@ -16,21 +17,24 @@ _LEAST_SIDE = 4.0  # pixels, below which nothing is followed
 
 @torch.no_grad()
 def look(
-    network: TrackerNetwork, template: Tensor, search: Tensor, around: Tensor, hann: float
+    network: TrackerNetwork, template: Tensor, shown: Tensor, search: Tensor, around: Tensor, hann: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a network in evaluation mode says of pairs of crops, as ``model.chosen``; on the CPU.
+    """What a tracker with these weights says of pairs of crops, as ``model.agreed``; on the CPU.
 
     Args:
         network: in evaluation mode.
         template: (N, 3, t, t) crops.
+        shown: (N, 4) boxes that they show.
         search: (N, 3, s, s) crops.
         around: (N, 4) boxes that the search crops were cut around.
         hann: share of the window that prefers the middle.
     """
     device = next(network.parameters()).device
-    sides = usual_sides(around, network.config.search_factor).to(device)
-    said = network(network.encode(template.to(device)), search.to(device), sides)
-    box, score, quality = chosen(said, hann_window(network.config.cells).to(device), hann)
+    config, template, search = network.config, template.to(device), search.to(device)
+    sides = usual_sides(around, config.search_factor).to(device)
+    said = network(network.encode(template), search, sides)
+    like = likeness(template, usual_sides(shown, config.template_factor).to(device), search, sides)
+    box, score, quality = agreed(said, hann_window(config.cells).to(device), hann, like, sides)
     return box.cpu(), score.cpu(), quality.cpu()
 
 
@@ -78,6 +82,6 @@ def follow(
         on = at < length
         windows = windows_around(xyxy[on], config.search_factor)
         search = footage.crops(targets.clip[on], path[on, at], windows, config.search)
-        box, _, _ = look(network, template[on], search, xyxy[on], hann)
+        box, _, _ = look(network, template[on], keys.xyxy[start][on], search, xyxy[on], hann)
         xyxy[on] = sound(to_image(box, windows))
     return overlaps(xyxy, targets.xyxy)[0]
