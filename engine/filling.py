@@ -92,7 +92,7 @@ def fill_gaps(
         return Fills.empty(), FillReport()
     calibration = Calibration.read(tracker.calibration)
     proof = weigh(
-        gaps, sights.opinions, sights.checks, keys.track, keys.frame, keys.xyxy, info.frame_rate, calibration,
+        gaps, line, sights.opinions, sights.checks, keys.track, keys.frame, keys.xyxy, info.frame_rate, calibration,
         settings.max_gap, settings.fall_back,
     )  # fmt: skip
     course = fuse(gaps, line, sights.opinions, info.frame_rate, calibration, proof.faith, settings.fall_back)

@@ -194,8 +194,8 @@ def _fused(sample: Sample, calibration: Calibration) -> tuple[Course, NDArray[np
     """The course through a film, and in which gaps human boxes let the tracker be used."""
     sights, keys = sample.sights, sample.keys
     proof = weigh(
-        sights.gaps, sights.opinions, sights.checks, keys.track, keys.frame, keys.xyxy, sample.rate, calibration,
-        _SETTINGS.max_gap,
+        sights.gaps, sights.line, sights.opinions, sights.checks, keys.track, keys.frame, keys.xyxy, sample.rate,
+        calibration, _SETTINGS.max_gap,
     )  # fmt: skip
     return fuse(sights.gaps, sights.line, sights.opinions, sample.rate, calibration, proof.faith), proof.useful
 

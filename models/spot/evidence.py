@@ -15,11 +15,12 @@ _PRIOR_VIDEO = 4.0  # imagined human boxes that say nothing, beside those of a v
 _PRIOR_TRACK = 2.0  # imagined human boxes that say what the video says, beside those of a track
 _EXPECTED = -0.58  # of the logarithm of the mean square of two normal variables of variance 1
 _BELIEF = 0.5  # weight of one human box in the spread of the line's scale
-_CAME = 0.5  # overlap at the end of a walk that found its way
-_ENOUGH, _ENOUGH_ALONE = 0.2, 0.6  # share of the walks that must; the second where few boxes were filled over
-# The gaps to be filled are half as long as those that were checked, which favours the line more than the tracker.
-_HALVED = 0.75
-_FEWEST = 4  # human boxes that must be filled over before the tracker is not used at all
+# A gap is the tracker's if all walks through it come as near to the human box at its end, and they agree on the way.
+# Chosen on 16 rendered films, where it gained 2.1 points over the line on the mean and lost 0.8 at worst.
+_CAME, _AGREE = 0.7, 0.6  # overlaps
+# And never where it loses so much more than the line at human boxes; gaps there are twice as long, which is hard on it.
+_HOPELESS = 2.0
+_FEWEST = 4  # human boxes that must be filled over to tell
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Evidence:
 
     Attributes:
         faith: in line and walks, by gap.
-        useful: (G,) whether fused boxes are nearer to human boxes than the straight line, as far as is known: in the
-            video, and by whether a walk through the gap arrived.
+        useful: (G,) whether fused boxes are likely to be nearer than the straight line: by how walks through the gap
+            arrived and agreed, and by the human boxes that were filled over.
         key: (C,) human boxes that were filled over.
         course: (C rows) fused boxes there.
         row: (C,) rows of the line of the checks.
@@ -64,13 +65,14 @@ class Evidence:
 
 
 def weigh(
-    gaps: Gaps, opinions: Opinions, checks: Checks, key_track: Ints, key_frame: Ints, key_xyxy: NDArray[np.floating],
-    rate: float, calibration: Calibration, max_gap: int, fall_back: bool = True,
+    gaps: Gaps, line: Line, opinions: Opinions, checks: Checks, key_track: Ints, key_frame: Ints,
+    key_xyxy: NDArray[np.floating], rate: float, calibration: Calibration, max_gap: int, fall_back: bool = True,
 ) -> Evidence:  # fmt: skip
     """Hold line and walks against the human boxes.
 
     Args:
         gaps: of G, that are to be filled.
+        line: through them.
         opinions: of walks through them.
         checks: human boxes that were filled over.
         key_track: (K,) sorted by (track, frame).
@@ -90,10 +92,9 @@ def weigh(
     # As the offset of a Brownian bridge: at the middle larger than on the mean over the gap.
     wanted = 2 * usual_bend(span, calibration, rate) + np.log(6 * share * (1 - share))
     off = _squares(to_offset(boxes[middle], straight))
-    line, sure = _pooled((np.log(off + 1e-5) - _EXPECTED - wanted) / 2, key_track[middle], count, 2.5)
+    far, sure = _pooled((np.log(off + 1e-5) - _EXPECTED - wanted) / 2, key_track[middle], count, 2.5)
 
-    line_frame = checks.line.frame
-    row = np.flatnonzero(line_frame == key_frame[checks.key][checks.line.gap])
+    row = np.flatnonzero(checks.line.frame == key_frame[checks.key][checks.line.gap])
     own = checks.opinions
     said = walk_variance(own.features[:, row], calibration) + own.drifted[:, row]
     base = to_offset(boxes[checks.key], checks.line.xyxy[row])
@@ -101,18 +102,19 @@ def weigh(
     ratio = np.log(error + 1e-5) - _EXPECTED - np.log(said)
     walk, _ = _pooled(ratio.reshape(-1, 2), np.tile(checks.gaps.track, 2), count, 5.0)
 
-    of_check = Faith(line[checks.gaps.track], walk[checks.gaps.track], sure[checks.gaps.track] * _BELIEF)
+    of_check = Faith(far[checks.gaps.track], walk[checks.gaps.track], sure[checks.gaps.track] * _BELIEF)
     course = fuse(checks.gaps, checks.line, own, rate, calibration, of_check, fall_back).take(row)
     fused_iou = overlap(course.xyxy, boxes[checks.key])
     line_iou = overlap(checks.line.xyxy[row], boxes[checks.key])
-    useful = len(row) < _FEWEST or float((1 - fused_iou).mean()) <= _HALVED * float((1 - line_iou).mean())
+    hopeful = len(row) < _FEWEST or float((1 - fused_iou).mean()) <= _HOPELESS * float((1 - line_iou).mean())
     came = arrivals(gaps, opinions, boxes)
-    walked = np.isfinite(came)
-    least = _ENOUGH if len(row) >= _FEWEST else _ENOUGH_ALONE
-    useful = useful and (not walked.any() or float((came[walked] > _CAME).mean()) >= least)
-    faith = Faith(line[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF)
-    # A walk that found its way vouches for its gap; open ends have no line to go back to.
-    vouched = useful & np.asarray((came > _CAME).any(0)) | ~gaps.inner
+    arrived = ((came > _CAME) | np.isnan(came)).all(0) & np.isfinite(came).any(0)
+    both = opinions.seen.all(0)
+    agreement = np.bincount(line.gap, overlap(*opinions.xyxy) * both, len(gaps))
+    agreement = agreement / np.maximum(np.bincount(line.gap, minlength=len(gaps)), 1)
+    agreed = (agreement > _AGREE) | ~np.isfinite(came).all(0)
+    faith = Faith(far[gaps.track], walk[gaps.track], sure[gaps.track] * _BELIEF)
+    vouched = (arrived & agreed & hopeful) | ~gaps.inner  # open ends have no line to go back to
     return Evidence(faith, vouched, checks.key, course, row, fused_iou, line_iou)
 
 
