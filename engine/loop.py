@@ -39,7 +39,7 @@ class LoopSettings:
     rounds: int = 3
     wish: float | None = None
     learn_first: bool = False
-    fill: bool = True
+    fill: bool = False
 
     def __post_init__(self) -> None:
         if self.rounds < 1:

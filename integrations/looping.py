@@ -27,7 +27,7 @@ def run(
     error_rate: float = 0.0,
     wish: float | None = None,
     learn_first: bool = False,
-    fill: bool = True,
+    fill: bool = False,
     work: Work | None = None,
     link: Link | None = None,
     sync: SyncSettings | None = None,

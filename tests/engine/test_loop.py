@@ -98,7 +98,7 @@ class StandIn:
 
 
 def settings(budget="30 clicks", **more):
-    return LoopSettings(Budget.parse(budget), **more)
+    return LoopSettings(Budget.parse(budget), **{"fill": True, **more})
 
 
 def test_a_round_is_label_choose_ask_wait_take_and_retrain_and_the_end_is_labelled_once_more():
