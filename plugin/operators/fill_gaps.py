@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...integrations.fiftyone_.propagating import ToFill
 
 LOADING_SECONDS = 4.0
-BOXES_PER_SECOND = 60.0  # that a tracker follows on one core, both ways
+BOXES_PER_SECOND = 20.0  # that are filled on one core: both ways, with the human boxes that are filled over
 KEPT_SECONDS = 30.0  # for which a count is good: forms are made anew at every key stroke
 
 _OVER = {"interpolated": "Only where nothing was seen", "model": "The detector's boxes between a person's boxes, too"}
