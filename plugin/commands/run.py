@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--learn-first", is_flag=True, help="Train on what the labels are sure of before anybody is asked.")
 @click.option(
     "--fill/--no-fill", default=False, show_default=True,
-    help="Follow objects around the boxes that people drew (see propagate); off, as it cost more clicks than it saved when measured.",
+    help="Follow objects around the boxes that people drew (see propagate); when measured, it cost clicks.",
 )  # fmt: skip
 @click.option("--wish", metavar="SHARE", help="Stop when no more boxes than this are expected to be wrong, e.g. 2%.")
 @click.option("--detector", metavar="NAME", help="Makes candidates where there are none (see detect) [the one in use].")

@@ -101,8 +101,8 @@ def test_detect_label_ask_in_cvat_answer_retrain_judge_and_label_with_what_was_p
         work = Work(steps={"hierarchy": 1})
         steps = []
         end = loop(
-            film, LoopSettings(Budget.parse("20 clicks"), rounds=1, fill=True), work, lambda videos, notes: CvatReviewer(link),
-            progress=lambda step, share, what: steps.append(step),
+            film, LoopSettings(Budget.parse("20 clicks"), rounds=1, fill=True), work,
+            lambda videos, notes: CvatReviewer(link), progress=lambda step, share, what: steps.append(step),
         )  # fmt: skip
     order = list(dict.fromkeys(steps))
     assert order == ["detect", "fill", "label", "choose", "ask", "wait", "take", "retrain", "finish"]
