@@ -22,7 +22,7 @@ from scipy.ndimage import gaussian_filter
 from ..models.spot.following import Trail, Walks, plan_walks, walk_on
 from ..models.spot.gaps import Gaps
 from ..models.spot.model import Tracker
-from ..models.spot.network import Templates
+from ..models.spot.templates import Templates
 
 if TYPE_CHECKING:
     from .fills import FillSettings, Frames

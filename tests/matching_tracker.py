@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spam_plugin.models.spot.model import Look
-from spam_plugin.models.spot.network import Templates
+from spam_plugin.models.spot.templates import Templates
 
 _SIDE = 20  # pixels of a template
 _REACH = 1.5  # sides to each side of the place that are searched

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .gaps import Floats, Gaps, Ints
 from .model import Tracker
-from .network import Templates
+from .templates import Templates
 
 #: How much larger the window of the second look is.
 WIDER = 1.6

@@ -19,7 +19,8 @@ from torch.nn import functional
 from ..errors import InputError, MissingError
 from .crops import as_xyxy, cut, to_image, usual_sides, windows_around
 from .likeness import SIZES, likeness
-from .network import Prediction, Templates, TrackerConfig, TrackerNetwork
+from .network import Prediction, TrackerConfig, TrackerNetwork
+from .templates import Templates
 from .weights_file import DEFAULT_WEIGHTS
 
 #: Share of what pixels say in the choice of a place, beside network and Hann window.

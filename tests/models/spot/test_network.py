@@ -11,7 +11,8 @@ import torch
 from spam_plugin.models.errors import InputError
 from spam_plugin.models.spot.crops import as_xyxy, cut, to_crop, to_image, windows_around
 from spam_plugin.models.spot.losses import overlaps, tracking_loss
-from spam_plugin.models.spot.network import Prediction, Templates, TrackerConfig, TrackerNetwork, sine_places
+from spam_plugin.models.spot.network import Prediction, TrackerConfig, TrackerNetwork, sine_places
+from spam_plugin.models.spot.templates import Templates
 
 SMALL = TrackerConfig(32, 64, widths=(8, 16, 16), channels=32, layers=2, heads=2, hidden=32)
 
