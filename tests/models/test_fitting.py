@@ -88,10 +88,14 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(un
 
 
 def steps_saved(folder: Path) -> int:
-    try:
-        return torch.load(folder / "checkpoint.pt", weights_only=True)["state"]["progress"]["step"]
-    except (OSError, RuntimeError):
-        return 0
+    """Of the newest checkpoint; of the one before it if the newest is just being put in its place."""
+    saved = checkpoints.Checkpoints(folder)
+    for file in (saved.newest, saved.before):
+        try:
+            return torch.load(file, weights_only=True)["state"]["progress"]["step"]
+        except (OSError, RuntimeError):
+            continue
+    return 0
 
 
 def test_a_training_that_is_done_is_not_done_again(undisturbed, tmp_path):
