@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..models.columns import Source
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
-from .pool import View, observed, reference_box
+from .anchors import anchor_row, observed, reference_box
+from .pool import View
 from .queries import Query, Question, teaches
 from .sight import FITS, ON_OBJECT, Reading, Truth, follow
 
@@ -265,7 +266,9 @@ class SimulatedAnnotator:
         if len(near) == 2 and sight.name[near[0]] != sight.name[near[1]]:
             return self._part(query, sight.box(near[0]), sight.box(near[1]), sight)
         row = min(near, key=lambda r: abs(int(sight.view.tracks.frame[r]) - query.frame))
-        name, of = int(sight.name[row]), sight.box(row)
+        name = int(sight.name[row])
+        same = rows[good][sight.name[rows[good]] == name]
+        of = sight.box(anchor_row(sight.view, sight.rows(query.track), query.frame, same))
         true = self._truth.row_at(name, query.frame)
         if true < 0:
             here = np.flatnonzero(frames == query.frame)

@@ -17,6 +17,7 @@ from ..models.spam.beliefs import Beliefs
 from ..models.spam.constraints import EVER, Constraints
 from ..models.spam.keyframes import Offsets, bends, to_state
 from ..models.spam.overlaps import overlapping
+from .anchors import anchor_row, observed, reference_box
 from .answers import Box
 from .experience import LINKS, OBJECTS, Experience, at_border
 from .gains import Course, best_keys, bias_gain
@@ -132,26 +133,6 @@ def _boxes(view: View, rows: Sequence[int] | NDArray) -> tuple[Box, ...]:
     return tuple(view.box(int(row)) for row in rows)
 
 
-def observed(tracks: Tracks, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some rows that answers can name: a candidate or a person's box is there, it is not only filled in."""
-    source = tracks.source[rows]
-    only_filled = (source == Source.INTERPOLATED) | ((source == Source.PROPAGATED) & (tracks.candidate_index[rows] < 0))
-    return rows[~only_filled]
-
-
-def reference_box(view: View, row: int) -> Box:
-    """How an answer names the box behind a row of the tracks: its candidate, else the drawn box."""
-    candidate = int(view.tracks.candidate_index[row])
-    if candidate >= 0 and view.tracks.source[row] != Source.HUMAN:
-        return _boxes(view, [candidate])[0]
-    frame, xyxy = int(view.tracks.frame[row]), view.tracks.xyxy[row].astype(float)
-    here = np.flatnonzero(view.constraints.frame == frame)
-    if len(here):
-        nearest = here[np.abs(view.constraints.xyxy[here] - xyxy).max(1).argmin()]
-        xyxy = view.constraints.xyxy[nearest].astype(float)
-    return Box(frame, tuple(xyxy.tolist()))
-
-
 def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
     """Is it an object; where does it begin and end; where would another drawn box help."""
     tracks, out = view.tracks, []
@@ -191,12 +172,14 @@ def _about_tracks(view: View, table: _TrackTable, links: _Links) -> list[Query]:
             if tracks.source[row] == Source.PROPAGATED:
                 lacking *= FOLLOWED
             gain = valid * (lacking + _key_at_end(view))
+            if tracks.source[row] == Source.PROPAGATED:
+                of = anchor_row(view, rows, int(tracks.frame[row]))
             out.append(_query(view, question, (reference_box(view, of),), track, row, valid, gain))
         course = _course(tracks, rows, bend[track])
         places, gains = best_keys(course, view.offsets, rate)
         for place, gain in zip(places.tolist(), gains.tolist(), strict=True):
             frame = int(course.frame[place])
-            anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
+            anchor = anchor_row(view, rows, frame)
             whole = valid * (gain + (0.0 if pinned[track] else elsewhere))
             boxes = (reference_box(view, anchor),)
             out.append(Query(view.key, Question.BOX, boxes, (), frame, track, -1, valid, COST[Question.BOX], whole))
@@ -435,9 +418,7 @@ def frame_queries(view: View, frame: int, asked: Sequence[Query]) -> list[Query]
     out = [q for q in asked if q.frame == frame and q.question in (Question.VALID, Question.LINK)]
     for row in np.flatnonzero((tracks.frame == frame) & (tracks.source != Source.HUMAN)).tolist():
         track = int(tracks.track_index[row])
-        rows = table.rows(track)
-        seen = observed(tracks, rows)
-        anchor = seen[np.abs(tracks.frame[seen] - frame).argmin()]
+        anchor = anchor_row(view, table.rows(track), frame)
         valid = float(tracks.track_validity[track])
         out.append(_query(view, Question.BOX, (reference_box(view, anchor),), track, row, valid, LEAST_GAIN))
     if frame not in view.experience.complete:

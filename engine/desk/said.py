@@ -132,7 +132,12 @@ class _Teller:
         name = "" if named else f"job {self._job.back.job} track {track.remote or piece.place}"
         label = track.label if not named else None
         for frame, box in piece.drawn:
-            near = piece.nearest(frame) if named else None
+            near, owner = (piece.nearest(frame), piece.owner(frame)) if named else (None, None)
+            if near is not None and owner is not None:
+                if near.frame == frame:  # the detection that was moved is of the person's object, too
+                    self._say(Verdict.SAME, (owner, near))
+                else:
+                    near = owner
             self._say(Verdict.BOX, () if near is None else (near,), drawn=box, object=name, label=label)
         anchors = piece.anchors
         for one, other in piece.joints:
@@ -336,6 +341,9 @@ class _Piece:
         on[on] = labels.observed[row[on]] & (paired_iou(self._xyxy[on], labels.xyxy[row[on]]) >= SAME_OBJECT)
         under = [(self.frames[at], _box(labels, int(row[at]))) for at in np.flatnonzero(on).tolist()]
         self.known = sorted([*self.known, *under], key=lambda pair: pair[0])
+        by_person = seen.copy()
+        by_person[seen] = labels.human[row[seen]]
+        self._by_person = [(self.frames[at], _box(labels, int(row[at]))) for at in np.flatnonzero(by_person).tolist()]
         drawn = diff.found.keyframe[own] & moved
         if moved.any():  # a bound needs a box that it can be said of
             named = seen | on | drawn
@@ -391,6 +399,16 @@ class _Piece:
             if near:
                 return boxes[min(near)[2]][1]
         return None
+
+    def owner(self, frame: int) -> Box | None:
+        """The nearer of the boxes of people before and behind a frame; None unless there are both.
+
+        Between them the track is one object's because people said so, whoever put the detections there into it.
+        """
+        at = bisect_left(self._by_person, frame, key=_frame_of)
+        if not 0 < at < len(self._by_person):
+            return None
+        return min(self._by_person[at - 1 : at + 1], key=lambda pair: abs(pair[0] - frame))[1]
 
 
 def _frame_of(pair: tuple[int, Box]) -> int:

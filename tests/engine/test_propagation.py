@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from spam_plugin.engine.anchors import anchor_row
 from spam_plugin.engine.answers import Answer, Box, Verdict
+from spam_plugin.engine.choosing import look_at
 from spam_plugin.engine.filling import Fills, How, Keyframes
+from spam_plugin.engine.ports import VideoInput
 from spam_plugin.engine.propagation import LEAST, SURE, SavedFills, keyframes_of, with_fills
 from spam_plugin.engine.resolve import resolve
 from spam_plugin.models.columns import Candidates, Source
@@ -204,6 +207,21 @@ def test_objects_that_were_filled_in_one_frame_are_two(missed) -> None:
     alone = resolve([keys[0], *other], missed.info, missed.candidates).constraints
     assert len(with_fills(missed.candidates, alone, filled(missed, 1, range(15, 30), keys[:1])).apart) == 0
     assert len(open_end.apart) > 0  # the same boxes lie between two of a person's here
+
+
+def test_questions_about_a_filled_track_name_a_box_that_people_said_is_the_object_s(model, missed) -> None:
+    keys = [drawn(missed, 1, 10), drawn(missed, 1, 30)]
+    fills = filled(missed, 1, GONE, keys)
+
+    def asked(fills: SavedFills | None) -> set[int]:
+        video = VideoInput(missed.info, missed.candidates, "", answers=tuple(keys), fills=fills)
+        view, _ = look_at("v", video, model, LabelSettings())
+        rows = np.flatnonzero(view.tracks.track_index == view.tracks.track_index[view.tracks.source == Source.HUMAN][0])
+        assert len(rows) > len(GONE)
+        return {int(view.tracks.frame[anchor_row(view, rows, frame)]) for frame in GONE}
+
+    assert asked(fills) == {10, 30}
+    assert asked(None) == {11, 28}  # nobody follows the object here, and the nearest detection is as good
 
 
 def test_random_boxes_that_are_not_trusted_do_not_harm(model, missed) -> None:

@@ -112,6 +112,24 @@ def test_a_box_that_was_moved_to_another_object_names_a_box_of_its_own_track():
     assert job.said() == [("box", [29])]  # the detection in frame 30 is not this object's
 
 
+def test_a_box_between_two_of_a_person_s_is_drawn_of_their_object_whoever_put_the_detections_there():
+    labels = labels_of((0, STOP, 50))
+    job = Job(replace(labels, human=np.isin(labels.frame, (10, 50)), observed=labels.frame != 30))
+
+    def move(frame: int) -> None:
+        left, top, right, bottom = job.box(0, frame)
+        job.keyed(
+            0,
+            {frame - 1: job.box(0, frame - 1), frame: (left, top + 5, right, bottom), frame + 1: job.box(0, frame + 1)},
+        )
+
+    move(30)
+    move(55)
+    assert job.said() == [("box", [10]), ("box", [55])]  # behind the last of a person's it is the detection's
+    move(20)
+    assert job.said() == [("same", [10, 20]), ("box", [20]), ("box", [10]), ("box", [55])]
+
+
 def test_a_track_that_was_cut_off_ends_there_and_the_rest_is_nothing():
     job = Job(labels_of((0, STOP, 50)))
     job.keyed(0, {}, gone=40)
