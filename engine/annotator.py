@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.columns import Source
+from .anchors import anchor_row, observed, reference_box
 from .answers import Answer, Box, Verdict
 from .metrics import TruthTable
-from .anchors import anchor_row, observed, reference_box
 from .pool import View
 from .queries import Query, Question, teaches
 from .sight import FITS, ON_OBJECT, Reading, Truth, follow
