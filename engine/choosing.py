@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..models.columns import Source
 from ..models.errors import InputError
 from ..models.spam import LabelSettings, SpamModel
 from .acquisition import rule
@@ -56,7 +57,7 @@ def look_at(key: str, video: VideoInput, model: SpamModel, settings: LabelSettin
     tracks = session.label(with_fills(video.candidates, found.constraints, video.fills))
     view = View(
         key, video.info, video.candidates, found.constraints, tracks, session.beliefs, session.offsets,
-        learn(video.answers, video.info, bool(video.fills)),
+        learn(video.answers, video.info, bool((tracks.source == Source.PROPAGATED).any())),
     )  # fmt: skip
     return view, found.problems
 

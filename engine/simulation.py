@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..models.columns import Candidates, Tracks, VideoInfo
+from ..models.columns import Candidates, Source, Tracks, VideoInfo
 from ..models.errors import InputError
 from ..models.spam import LabelSettings, SpamModel
 from ..models.spam.constraints import Constraints
@@ -165,11 +165,10 @@ class Desk:
     def _look(self) -> View:
         found = resolve(self.answers, self.video.info, self.video.candidates, self.video.class_names)
         tracks = self.session.label(self._filled(found.constraints))
-        self.problems = found.problems
+        self.problems, filled = found.problems, bool((tracks.source == Source.PROPAGATED).any())
         return View(
             self.video.key, self.video.info, self.video.candidates, found.constraints, tracks, self.session.beliefs,
-            self.session.offsets, learn(self.answers, self.video.info, self._filler is not None),
-            self._boxes,
+            self.session.offsets, learn(self.answers, self.video.info, filled), self._boxes,
         )  # fmt: skip
 
     def _filled(self, said: Constraints) -> Constraints:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engine.filling import Fills, How
+from ...engine.propagation import SHORT
 from ...models.columns import Source, VideoInfo
 from ...models.spam.overlaps import overlapping
 from .columns import SOURCE_NAMES, track_instance
@@ -20,7 +21,6 @@ from .raw import change_labels, detection_dict
 from .videos import StoredVideo
 
 INTERPOLATED, MODEL = "interpolated", "model"  # what filled boxes may replace
-SHORT = 8  # frames: so short a gap between boxes that were seen is filled as well by the line that is there
 TAKEN = 0.7  # overlap with a box of another track from which a frame is left to labelling, which can join the two
 
 
