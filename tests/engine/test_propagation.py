@@ -12,7 +12,7 @@ from spam_plugin.engine.answers import Answer, Box, Verdict
 from spam_plugin.engine.choosing import look_at
 from spam_plugin.engine.filling import Fills, How, Keyframes
 from spam_plugin.engine.ports import VideoInput
-from spam_plugin.engine.propagation import LEAST, SHORT, SURE, SavedFills, keyframes_of, with_fills
+from spam_plugin.engine.propagation import LEAST, SHORT, SavedFills, keyframes_of, with_fills
 from spam_plugin.engine.resolve import resolve
 from spam_plugin.models.columns import Candidates, Source
 from spam_plugin.models.errors import InputError
@@ -88,13 +88,14 @@ def of_object(tracks, who: int, world) -> np.ndarray:
 
 
 def test_what_a_detector_missed_is_in_the_labels_and_its_track_goes_on(model, missed) -> None:
-    keys = [drawn(missed, 1, 11)]
+    key = drawn(missed, 1, GONE[0])
+    keys = [replace(key, boxes=(missed.box(missed.row(1, GONE[0] - 1)),), object="")]
     before, _ = label(model, missed, keys, None)
-    tracks, _ = label(model, missed, keys, filled(missed, 1, range(12, 40), keys))
+    tracks, _ = label(model, missed, keys, filled(missed, 1, range(GONE[1], 40), keys))
     rows = of_object(tracks, 1, missed)
     assert tracks.frame[rows].tolist() == list(range(40))
     assert len(np.unique(tracks.track_index[rows])) == 1
-    gone = rows[np.isin(tracks.frame[rows], GONE)]
+    gone = rows[np.isin(tracks.frame[rows], GONE[1:])]
     assert (tracks.source[gone] == Source.PROPAGATED).all()
     assert (tracks.candidate_index[gone] == -1).all()
     assert tracks.validity[gone] == pytest.approx(0.9)
@@ -117,8 +118,8 @@ def test_a_person_s_one_box_of_an_object_that_no_detector_sees_becomes_a_track(m
 
 
 def test_filled_boxes_stand_where_they_were_filled_where_nothing_else_is_known(model, missed) -> None:
-    keys = [drawn(missed, 1, 11)]
-    fills = filled(missed, 1, range(12, 28), keys, shift=3.0)
+    keys = [drawn(missed, 1, GONE[0])]
+    fills = filled(missed, 1, GONE[1:], keys, shift=3.0)
     tracks, _ = label(model, missed, keys, fills)
     rows = np.flatnonzero(tracks.source == Source.PROPAGATED)
     assert len(rows) == len(fills)
@@ -203,6 +204,16 @@ def test_an_open_end_is_cut_where_it_comes_upon_a_detection_whatever_people_said
     other = Answer("v", Verdict.DIFFERENT, (keys[0].drawn, missed.box(missed.row(1, first))))
     assert last(other) == first - 1
     assert last(drawn(missed, 1, 24, "b")) == 23
+
+
+def test_an_object_that_the_detector_sees_is_not_followed_beyond_a_person_s_boxes(missed) -> None:
+    keys = [drawn(missed, 1, GONE[0] - 1)]
+    said = resolve(keys, missed.info, missed.candidates).constraints
+    fills = filled(missed, 1, GONE, keys)
+    assert with_fills(missed.candidates, said, fills) is said
+    under = missed.row(1, GONE[0] - 1)
+    said = resolve([*keys, missed.say("invalid", under)], missed.info, missed.candidates).constraints
+    assert len(with_fills(missed.candidates, said, fills).frame) == 1 + len(GONE)
 
 
 def test_objects_that_were_filled_in_one_frame_are_two(missed) -> None:
