@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "spot-1.safetensors"
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "spot-2.safetensors"

@@ -35,7 +35,7 @@ def filled(monkeypatch):
         progress(Step("filling", 1, 2, "crossing"))
         progress(Step("following", 3, 9, "crossing"))
         one = FilledVideo("crossing", 1, 3, 2, 0, 2, 15, 3, 1, 0.8, problems=("a frame is gone",))
-        return PropagateReport((one,), 0, {"other": "it is broken"}, "spot-1", "propagate_spam_tracks")
+        return PropagateReport((one,), 0, {"other": "it is broken"}, "spot-2", "propagate_spam_tracks")
 
     monkeypatch.setattr(propagating, "propagate", propagate)
     return calls
