@@ -18,6 +18,7 @@ from ..models.spot.model import Tracker
 from ..models.spot.network import TrackerNetwork
 from ..models.spot.pretraining import PretrainingConfig, PretrainingTask, found_overlap, held_out_pairs
 from ..models.synthetic import depot, figures, motion, render, scenery, scenes
+from .filling_calibration import calibrate_file
 
 #: Seed of the films that the record is measured on; training draws its own pictures.
 FILM_SEED = 8_888_888
@@ -26,6 +27,7 @@ _LEAST_VISIBLE = 0.3
 _START_VISIBLE = 0.9
 _SIZES = ((480, 270), (640, 360), (960, 540))
 _CAMERAS = ("still", "shake", "pan", "walk")
+_CALIBRATION_FRAMES = 40  # of each film
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,10 @@ def code_hash() -> str:
 
 def pretrain_tracker(
     config: PretrainingConfig, settings: FitSettings, folder: Path, target: Path, version: str, command: str,
-    start: str | Path | TrackerNetwork | None = None, films: int = 8,
+    start: str | Path | TrackerNetwork | None = None, films: int = 8, calibration: int = 16,
     progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> TrackerRelease:  # fmt: skip
-    """Train (or go on), measure, and write weights, record and log.
+    """Train (or go on), measure, calibrate, and write weights, record and log.
 
     Args:
         config: of the training.
@@ -129,6 +131,7 @@ def pretrain_tracker(
         command: how the user asked for this, for the record.
         start: weights, or a network, to start from instead of nothing.
         films: rendered films to measure the result on.
+        calibration: other films, which say what the tracker's words are worth (``filling_calibration``); 0 for none.
         progress: called after every step with its number and losses.
     """
     begin = start if isinstance(start, TrackerNetwork) else Tracker.load(start).network if start else None
@@ -139,6 +142,7 @@ def pretrain_tracker(
     tracker = Tracker.load(target)  # half precision, as users will have it
     overlap = found_overlap(tracker.network, held_out_pairs(config, seed=1))
     following = follow_films(tracker, FILM_SEED, films)
+    checked = calibrate_file(target, calibration, _CALIBRATION_FRAMES) if calibration else None
     content = {
         "version": version, "command": command, "config": asdict(config),
         "settings": asdict(replace(settings, devices="", accelerator="", strategy="")),
@@ -146,6 +150,7 @@ def pretrain_tracker(
         "best_step": result.best_step,
         "pairs": {"overlap": round(float(overlap.mean()), 4), "good": round(float((overlap > 0.5).float().mean()), 4)},
         "films": {"overlap": round(following.overlap, 4), "good": round(following.good, 4), "boxes": following.boxes},
+        "calibration": None if checked is None else {k: round(v, 4) for k, v in asdict(checked).items()},
         "parameters": sum(p.numel() for p in tracker.network.parameters()),
     }  # fmt: skip
     record = target.with_suffix(".json")

@@ -28,6 +28,9 @@ import click
 )
 @click.option("--films", default=8, show_default=True, help="Unseen films to measure the result on.")
 @click.option(
+    "--calibration", default=16, show_default=True, help="Other films, which say what its confidence is worth; 0: none."
+)
+@click.option(
     "--precision",
     default="auto",
     show_default=True,
@@ -44,6 +47,7 @@ def command(
     start: Path | None,
     backbone: str | None,
     films: int,
+    calibration: int,
     precision: str,
     threads: int,
 ) -> None:
@@ -64,8 +68,8 @@ def command(
     from ...models.spot.network import TrackerConfig
     from ...models.spot.pretraining import PretrainingConfig
 
-    if films < 1 or threads < 1:
-        raise InputError("--films and --threads must be at least 1")
+    if films < 1 or threads < 1 or calibration < 0:
+        raise InputError("--films and --threads must be at least 1, --calibration not below 0")
     if start is not None and backbone is not None:
         raise InputError("--start brings a backbone of its own; leave out --backbone")
     begin = Tracker.load(start).network if start is not None else network_on(backbone, seed=seed) if backbone else None
@@ -77,7 +81,7 @@ def command(
         f"spam-plugin pretrain-tracker --out {out.name} --seed {seed} --steps {steps} --batch {batch} "
         f"--learning-rate {learning_rate:g}{f' --start {start.name}' if start else ''}"
         f"{f' --backbone {backbone}' if backbone else ''} --films {films} "
-        f"--precision {precision}"
+        f"--calibration {calibration} --precision {precision}"
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -87,7 +91,16 @@ def command(
             bar.update(task, completed=done, description=f"training, loss {values.get('total', 0.0):.2f}")
 
         release = pretrain_tracker(
-            config, settings, work or out.with_suffix(""), out, out.stem, asked, start or begin, films, step
+            config,
+            settings,
+            work or out.with_suffix(""),
+            out,
+            out.stem,
+            asked,
+            start or begin,
+            films,
+            calibration,
+            step,
         )
     found = release.following
     click.echo(
