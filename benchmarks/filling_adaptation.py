@@ -77,6 +77,11 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--weights", metavar="FILE", help="of the tracker (default: the shipped ones)")
     parser.add_argument("--steps", type=int, default=150, metavar="N", help="of an adaptation (default 150)")
+    parser.add_argument(
+        "--judges", type=int, default=AdaptSettings().judges, metavar="N",
+        help="boxes held out to choose the best weights by (default as in the product); 0 keeps the last weights, so "
+        "that rows differ by what was learnt and not by when it was best to stop",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="S", help="of the adaptations (default 0)")
     parser.add_argument("--films", type=int, nargs="*", default=[0, 3], metavar="N", help="rendered (default 0 and 3)")
     parser.add_argument("--frames", type=int, default=90, metavar="N", help="of a film (default 90)")
@@ -117,7 +122,7 @@ def measure(tracker: Tracker, scenes: Sequence[Scene], name: str, boxes: int, se
     key = f"{name.replace(' ', '-').replace(chr(39), '')}-{boxes}-{seed}"
     if name != NOT_ADAPTED:
         clips = [clip_of(scene, scene.gaps(EVERY), spread(scene.gaps(EVERY), boxes)) for scene in scenes]
-        settings = replace(AdaptSettings(steps=args.steps, seed=seed), **VARIANTS[name])
+        settings = replace(AdaptSettings(steps=args.steps, judges=args.judges, seed=seed), **VARIANTS[name])
         tracker, said = adapted(tracker, clips, settings, args.keep / f"{key}.safetensors", key)
     following, filling, alone = [], [], []
     for scene in scenes:
@@ -213,11 +218,12 @@ def _plain(row: Row, scenes: Sequence[Scene]) -> dict[str, Any]:
 
 
 def _intro(tracker: Tracker, scenes: Sequence[Scene], args: Namespace) -> str:
-    seeds = ", ".join(map(str, args.seeds))
+    seeds, kept = ", ".join(map(str, args.seeds)), "best by held-out boxes" if args.judges else "last"
     return (
         f"Tracker {tracker.version} ({digest_of(tracker)}). One dataset: {', '.join(shown(s.name) for s in scenes)}; "
-        f"{args.steps} steps each, seeds {seeds}. Not more than {len(args.seeds)} training(s) of a row: differences of "
-        "a point may be chance. Following: between the person's boxes, from both sides, without the line. "
+        f"{args.steps} steps each, {kept} weights, seeds {seeds}; {len(args.seeds)} training(s) of a row, so that "
+        "differences of a point may be chance. Following: between the person's boxes, from both sides, without the "
+        "line. "
         "\\* truth drawn with straight lines between keyframes."
     )
 

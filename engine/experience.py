@@ -5,7 +5,7 @@ Every rate starts from a prior that was set on simulated streams and moves as an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,20 +75,20 @@ def at_border(xyxy: np.ndarray, info: VideoInfo) -> np.ndarray:
     return (box[:, 0] <= x) | (box[:, 1] <= y) | (box[:, 2] >= info.width - x) | (box[:, 3] >= info.height - y)
 
 
-def learn(answers: Iterable[Answer], info: VideoInfo, filled: bool = False) -> Experience:
+def learn(answers: Sequence[Answer], info: VideoInfo, filled: bool = False) -> Experience:
     """What the answers of one video teach; the order of the answers does not matter.
 
     Args:
         answers: about the video.
         info: of the video.
-        filled: whether a tracker filled in boxes: then an end that is far from the box asked about may not have been
-            missing, and teaches nothing.
+        filled: whether a tracker filled in boxes: then an end that is far from a drawn box, by which filled tracks are
+            named, may not have been missing, and teaches nothing.
     """
     shortfall: tuple[list[float], list[float]] = ([], [])
     found: dict[str, list[int]] = {}
     complete: set[int] = set()
     beliefs: dict[str, list[tuple[float, bool]]] = {}
-    looks = 0
+    looks, drawn = 0, {answer.drawn for answer in answers}
     for answer in sorted(answers, key=lambda one: one.key):
         if answer.believed is not None and answer.verdict in _YES | _NO:
             kind = LINKS if answer.verdict in (Verdict.SAME, Verdict.DIFFERENT) else OBJECTS
@@ -98,7 +98,7 @@ def learn(answers: Iterable[Answer], info: VideoInfo, filled: bool = False) -> E
             asked, limit = answer.boxes[0], answer.boxes[-1]
             border = bool(at_border(np.array([asked.xyxy]), info)[0])
             lacking = abs(asked.frame - limit.frame)
-            if not filled or lacking <= 1:
+            if not filled or lacking <= 1 or asked not in drawn:
                 shortfall[border].append(float(lacking))
         elif answer.verdict is Verdict.BOX and answer.object and answer.drawn is not None:
             found.setdefault(answer.object, []).append(answer.drawn.frame)
