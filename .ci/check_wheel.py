@@ -16,6 +16,7 @@ def main(wheel: str) -> None:
     files = [ROOT / "__init__.py", ROOT / "fiftyone.yml", *(ROOT / "assets").iterdir()]
     for room in ROOMS:
         files += (ROOT / room).rglob("*.py")
+        files += (ROOT / room).rglob("manifest.json")  # of a source of FiftyOne's model zoo
         files += (path for path in (ROOT / room).rglob("weights/*") if path.suffix in {".safetensors", ".json", ".log"})
     expected = {f"spam_plugin/{path.relative_to(ROOT).as_posix()}" for path in files}
     if names != expected:
