@@ -12,7 +12,7 @@ def test_the_default_weights_find_most_of_what_they_never_saw() -> None:
     assert tracker.version == "spot-2"
     pairs = held_out_pairs(PretrainingConfig(objects=24, grounds=6, held_out=48), seed=2)
     found = found_overlap(tracker.network, pairs)
-    assert float(found.mean()) > 0.3  # nothing learned is below 0.1; the record says 0.42 of many more
+    assert float(found.mean()) > 0.3  # nothing learned is below 0.1; the record says 0.52 of many more
     assert float((found > 0.1).float().mean()) > 0.6
 
 
